@@ -1,0 +1,91 @@
+"""The errors of tiedio: each says what, where, what was expected, what was found, and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TiedioError(Exception):
+    """Base of every error that tiedio raises on purpose.
+
+    Args:
+        what: one clause that says what went wrong.
+        path: the place, in the model or on disk, or `None`.
+        expected: what should have been there, or `None`.
+        found: what was there instead, or `None`.
+        remedy: what the caller can do, or `None`.
+
+    Example:
+        >>> from tiedio.errors import TiedioError
+        >>> print(TiedioError("cannot tie", path="decoder/kernel", expected=(2, 3), found=(3, 2),
+        ...                   remedy="transpose it"))
+        decoder/kernel: cannot tie; expected (2, 3), found (3, 2). Remedy: transpose it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: str | None = None,
+        expected: Any = None,
+        found: Any = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        self.path = path
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        text = self.what if self.path is None else f"{self.path}: {self.what}"
+        sides = []
+        if self.expected is not None:
+            sides.append(f"expected {self.expected}")
+        if self.found is not None:
+            sides.append(f"found {self.found}")
+        if sides:
+            text += "; " + ", ".join(sides)
+        if self.remedy is not None:
+            text += f". Remedy: {self.remedy.rstrip('.')}."
+        return text
+
+    def __str__(self) -> str:
+        return self._text()
+
+
+class PathError(TiedioError, ValueError):
+    """A path that cannot be written to or read from: wrong suffix, missing folder, existing file."""
+
+
+class NoSuchFileError(PathError, FileNotFoundError):
+    """There is no file at the path."""
+
+
+class FormatError(TiedioError, ValueError):
+    """The file is not one that this version of tiedio can read: damaged, foreign or too new."""
+
+
+class ModelError(TiedioError, ValueError):
+    """The model cannot be saved so that it would come back the same; nothing was written."""
+
+
+class RebuildError(TiedioError, ValueError):
+    """The structure in the file cannot be turned into a model again."""
+
+
+class UnregisteredError(RebuildError):
+    """Classes or functions that the file names are not known here; `found` lists all of them."""
+
+
+class UnsafeError(RebuildError):
+    """The file holds code that safe mode does not run."""
+
+
+class MismatchError(TiedioError, ValueError):
+    """The model that was rebuilt is not the one that the manifest describes."""
+
+
+class BackendError(TiedioError, ImportError):
+    """Keras or its backend is not installed."""

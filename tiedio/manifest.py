@@ -1,0 +1,340 @@
+"""The manifest: the versioned record of objects, slots, variables and ties. Pure data; knows nothing of Keras."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiedio import strict_json
+from tiedio.errors import FormatError
+
+FORMAT = 1
+"""The format version that this tiedio writes. The procedure for raising it stands in docs/format.md."""
+
+READABLE_FORMATS = (1,)
+
+SAFETENSORS_CODES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint64": "U64",
+    "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL", "complex64": "C64",
+}  # fmt: skip
+"""Keras dtype → dtype code of safetensors; other dtypes cannot be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor of the file: `name`, `dtype` as Keras names it, `shape`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place that holds a variable.
+
+    `view` is kept for weights that are computed from another slot's variable; format 1 knows no view,
+    so it is always `None`.
+    """
+
+    path: str
+    view: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """Two or more slots that hold one variable.
+
+    Args:
+        path: the canonical slot, whose path names the tensor in a file.
+        slots: the paths of all slots, the canonical one first.
+        shape: shape of the variable.
+        dtype: dtype of the variable, such as `"float32"`.
+
+    Example:
+        >>> from tiedio import Tie
+        >>> Tie("a/kernel", ("a/kernel", "b/kernel"), (2, 3), "float32").slots
+        ('a/kernel', 'b/kernel')
+    """
+
+    path: str
+    slots: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of the model or of its optimizer, and what belongs to the variable object itself."""
+
+    slots: tuple[Slot, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    name: str
+    path: str
+    trainable: bool = True
+    autocast: bool = True
+    aggregation: str = "none"
+    synchronization: str = "auto"
+    overwrite_with_gradient: bool = False
+    regularizer: Any = None
+    constraint: Any = None
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The tensor that holds the value, named by the canonical slot."""
+        return TensorSpec(self.slots[0].path, self.dtype, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One layer, model, metric, seed generator or operation; `paths` are all places that hold it.
+
+    `orders` gives, for each list that Keras keeps (`trainable_variables`, `layers`, …), the canonical
+    paths of its members in order.
+    """
+
+    path: str
+    class_name: str
+    paths: tuple[str, ...]
+    trainable: bool | None = None
+    orders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """One optimizer: the models that compile with it, and the variables that it was built for, in order."""
+
+    path: str
+    models: tuple[str, ...]
+    class_name: str
+    built: bool
+    variables: tuple[str, ...] = ()
+    excluded_from_weight_decay: tuple[str, ...] = ()
+    excluded_names: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A model that was handed to `save`; `name` is `None` for a single model."""
+
+    name: str | None
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a file of tiedio holds, as written in its header.
+
+    Example:
+        >>> import tiedio
+        >>> [tie.slots for tie in tiedio.inspect(path).ties]
+        [('conv2d/kernel', 'conv2d_1/kernel')]
+    """
+
+    format: int
+    versions: dict[str, str]
+    roots: tuple[Root, ...]
+    objects: tuple[Object, ...]
+    variables: tuple[Variable, ...]
+    optimizers: tuple[Optimizer, ...] = ()
+    constants: tuple[TensorSpec, ...] = ()
+    custom: tuple[str, ...] = ()
+
+    @property
+    def ties(self) -> tuple[Tie, ...]:
+        """Every tie, in the order of the variables."""
+        return tuple(
+            Tie(v.slots[0].path, tuple(s.path for s in v.slots), v.shape, v.dtype)
+            for v in self.variables
+            if len(v.slots) > 1
+        )
+
+    @property
+    def shared_objects(self) -> tuple[Object, ...]:
+        """Every layer or model that several paths reach."""
+        return tuple(o for o in self.objects if len(o.paths) > 1)
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """Every tensor of the file."""
+        return tuple(v.tensor for v in self.variables) + self.constants
+
+    def to_json(self) -> str:
+        """The manifest as one compact JSON text; what equals its default is left out."""
+        return strict_json.dumps(_encode(self))
+
+    @staticmethod
+    def from_json(text: str, where: str = "manifest") -> Manifest:
+        """Parses and validates a manifest.
+
+        Args:
+            text: the JSON text.
+            where: the file, for errors.
+
+        Raises:
+            FormatError: if the text is no manifest, is of another format version, has unknown keys or contradicts itself.
+        """
+        value = strict_json.loads(text, where)
+        if not isinstance(value, dict) or "format" not in value:
+            raise FormatError("the manifest has no format version", path=where)
+        check_version(value["format"], where)
+        try:
+            manifest: Manifest = _decode(Manifest, value, f"{where}: manifest")
+        except RecursionError as error:
+            raise FormatError("the manifest nests too deep", path=where) from error
+        problems = tuple(_problems(manifest))
+        if problems:
+            raise FormatError(
+                "the manifest contradicts itself",
+                path=where,
+                found="; ".join(problems[:10]) + ("; …" if len(problems) > 10 else ""),
+                remedy="the file is damaged or was not written by tiedio; save the model again",
+            )
+        return manifest
+
+
+def check_version(version: Any, where: str) -> None:
+    """Raises `FormatError` unless this tiedio reads format `version`."""
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise FormatError("the format version is no integer", path=where, found=repr(version))
+    if version not in READABLE_FORMATS:
+        newer = version > FORMAT
+        raise FormatError(
+            "the file has a newer format than this tiedio reads" if newer else "the format version is unknown",
+            path=where,
+            expected=f"format {', '.join(map(str, READABLE_FORMATS))}",
+            found=f"format {version}",
+            remedy="upgrade: pip install --upgrade tiedio" if newer else "save the model again with this tiedio",
+        )
+
+
+def _problems(manifest: Manifest) -> Iterator[str]:
+    """Every contradiction inside a manifest that is well formed."""
+    slots: dict[str, str] = {}
+    names: set[str] = set()
+    for variable in manifest.variables:
+        if not variable.slots:
+            yield f"variable {variable.path!r} has no slot"
+            continue
+        for slot in variable.slots:
+            if slot.path in slots:
+                yield f"slot {slot.path!r} holds two variables"
+            slots[slot.path] = variable.slots[0].path
+    for tensor in manifest.tensors if not any(not v.slots for v in manifest.variables) else ():
+        if tensor.name in names:
+            yield f"tensor {tensor.name!r} stands twice"
+        names.add(tensor.name)
+        if any(size < 0 for size in tensor.shape):
+            yield f"tensor {tensor.name!r} has a negative size"
+    canonical = {v.slots[0].path for v in manifest.variables if v.slots}
+    objects: set[str] = set()
+    places: set[str] = set()
+    for record in manifest.objects:
+        if record.path in objects:
+            yield f"object {record.path!r} stands twice"
+        objects.add(record.path)
+        for path in record.paths:
+            if path in places:
+                yield f"place {path!r} holds two objects"
+            places.add(path)
+        if not record.paths or record.paths[0] != record.path:
+            yield f"object {record.path!r} is not first among its places"
+    for record in manifest.objects:
+        for store, members in record.orders.items():
+            known = objects if store in ("layers", "metrics", "seed_generators") else canonical
+            yield from (f"{record.path!r} lists unknown {m!r} in {store}" for m in members if m not in known)
+    yield from (f"root {root.path!r} is no object" for root in manifest.roots if root.path not in objects)
+    for optimizer in manifest.optimizers:
+        listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
+        yield from (f"optimizer {optimizer.path!r} lists unknown {m!r}" for m in listed if m not in canonical)
+        yield from (f"optimizer {optimizer.path!r} is of no model {m!r}" for m in optimizer.models if m not in objects)
+
+
+# --- JSON both ways ---------------------------------------------------------------------------------
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        record = {}
+        for spec in dataclasses.fields(value):
+            item = getattr(value, spec.name)
+            default = spec.default_factory() if callable(spec.default_factory) else spec.default
+            if item != default or isinstance(item, bool) != isinstance(default, bool):
+                record[spec.name] = _encode(item)
+        return record
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    return value
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    """`value` as `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, an optional or a plain type."""
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(typing.cast(type, kind), value, where)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise FormatError("wrong kind of value", path=where, expected="an array", found=_short(value))
+        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise FormatError("wrong kind of value", path=where, expected="an object", found=_short(value))
+        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _decode(next(a for a in arguments if a is not type(None)), value, where)
+    if kind is type(None) or kind is None:
+        if value is not None:
+            raise FormatError(
+                "unknown view",
+                path=where,
+                expected="none of format 1",
+                found=_short(value),
+                remedy="upgrade: pip install --upgrade tiedio",
+            )
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise FormatError("wrong kind of value", path=where, expected=kind.__name__, found=_short(value))
+    return value
+
+
+def _decode_record(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise FormatError("wrong kind of value", path=where, expected=f"a {kind.__name__}", found=_short(value))
+    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(value) - set(specs))
+    if unknown:
+        raise FormatError(
+            "unknown key",
+            path=where,
+            expected=f"only {', '.join(specs)}",
+            found=", ".join(map(repr, unknown)),
+            remedy="the file was not written by this format version of tiedio",
+        )
+    missing = [
+        name
+        for name, spec in specs.items()
+        if name not in value
+        and spec.default is dataclasses.MISSING
+        and spec.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise FormatError("missing key", path=where, expected=", ".join(missing))
+    return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
