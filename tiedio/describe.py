@@ -1,0 +1,87 @@
+"""Live objects ↔ manifest: what belongs to each object and each variable itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tiedio import configs, keras_api, manifest, slots
+
+_OBJECT_STORES = ("layers", "metrics", "seed_generators")
+
+
+def describe_objects(walk: slots.Walk) -> tuple[manifest.Object, ...]:
+    """One record for each object of a walk."""
+    paths = walk.object_paths()
+    canonical = walk.canonical_slots()
+    return tuple(
+        manifest.Object(
+            path=found.path,
+            class_name=type(found.value).__name__,
+            paths=found.paths,
+            trainable=vars(found.value).get("_trainable") if isinstance(found.value, keras_api.Layer) else None,
+            orders=_orders(found.value, paths, canonical),
+        )
+        for found in walk.objects
+    )
+
+
+def _orders(value: Any, paths: Mapping[int, str], canonical: Mapping[int, str]) -> dict[str, tuple[str, ...]]:
+    inner = getattr(value, "_functional", None)
+    orders = {}
+    for store, members in keras_api.stores(value).items():
+        known = paths if store in _OBJECT_STORES else canonical
+        listed = tuple(known[id(member)] for member in members if member is not inner)
+        if listed:
+            orders[store] = listed
+    return orders
+
+
+def describe_variable(variable: Any, slot_paths: tuple[str, ...]) -> manifest.Variable:
+    """The record of one variable that these slots hold, the canonical one first."""
+    return manifest.Variable(
+        slots=tuple(manifest.Slot(path) for path in slot_paths),
+        shape=tuple(int(size) for size in variable.shape),
+        dtype=keras_api.storage_dtype(variable),
+        name=variable.name,
+        path=variable.path,
+        trainable=bool(variable.trainable),
+        autocast=bool(variable._autocast),
+        aggregation=variable.aggregation,
+        synchronization=variable.synchronization,
+        overwrite_with_gradient=bool(variable.overwrite_with_gradient),
+        regularizer=_serialized(variable.regularizer, slot_paths[0]),
+        constraint=_serialized(variable.constraint, slot_paths[0]),
+    )
+
+
+def _serialized(value: Any, where: str) -> Any:
+    return None if value is None else configs.encode(keras_api.stamped(lambda: value), {}, where)
+
+
+def describe_variables(walk: slots.Walk) -> tuple[manifest.Variable, ...]:
+    """One record for each variable of a walk."""
+    return tuple(
+        describe_variable(group[0].variable, tuple(slot.path for slot in group)) for group in walk.by_variable()
+    )
+
+
+def set_facts(variable: Any, spec: manifest.Variable, revive: Callable[[Any], Any]) -> None:
+    """Gives a variable the attributes of its record; what is equal already stays the same object."""
+    keras_api.set_variable_facts(
+        variable,
+        name=spec.name,
+        path=spec.path,
+        trainable=spec.trainable,
+        autocast=spec.autocast,
+        aggregation=spec.aggregation,
+        synchronization=spec.synchronization,
+        overwrite_with_gradient=spec.overwrite_with_gradient,
+    )
+    if variable.regularizer is None and variable.constraint is None and not (spec.regularizer or spec.constraint):
+        return
+    now = describe_variable(variable, tuple(slot.path for slot in spec.slots))
+    if now.regularizer != spec.regularizer:
+        variable.regularizer = None if spec.regularizer is None else revive(spec.regularizer)
+    if now.constraint != spec.constraint:
+        variable.constraint = None if spec.constraint is None else revive(spec.constraint)

@@ -1,0 +1,380 @@
+"""Walk of one or several roots: every object, every slot, each by a path that is structural and injective.
+
+A path is made of segments joined by `/`: the name of a layer in a functional or sequential model, an
+attribute, a list index, a dict key. Attributes of a model that has a graph start with `.`, so that they
+cannot be taken for a layer's name; `@` starts what is neither attribute nor layer: arguments of a node
+(`@node/matmul/0/args/1`), variables that only Keras's own list holds (`@trainable_variables/0`) and the
+optimizer (`@optimizer`).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from tiedio import keras_api
+from tiedio.errors import ModelError
+
+Step = tuple[str, Any]
+"""How to go one step down: ("attribute", name), ("index", i), ("key", k), ("member", name), …"""
+
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<nothing>"})()
+
+# Libraries whose plain objects hold no Keras state; everything else with a `__dict__` is looked into.
+_FOREIGN = frozenset(sys.stdlib_module_names) | {
+    "keras", "keras_hub", "tensorflow", "numpy", "jax", "jaxlib", "torch", "optree", "h5py", "ml_dtypes",
+    "google", "absl", "scipy", "pandas", "sklearn", "builtins",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What one owner holds at one place: `steps` lead there from the owner, `segment` is its part of the path."""
+
+    steps: tuple[Step, ...]
+    segment: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object of the walk: canonical path, the object, all paths, and the owners that hold it."""
+
+    path: str
+    value: Any
+    paths: tuple[str, ...]
+    holders: tuple[tuple[str, tuple[Step, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSlot:
+    """A slot of the walk: its path, the canonical path of its owner, the way from the owner, the variable."""
+
+    path: str
+    owner: str
+    steps: tuple[Step, ...]
+    variable: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """All objects and slots that the roots reach, breadth first: what is nearest to a root names a thing."""
+
+    roots: tuple[tuple[str | None, Any], ...]
+    objects: tuple[FoundObject, ...]
+    slots: tuple[FoundSlot, ...]
+
+    def object_paths(self) -> dict[int, str]:
+        """Canonical path of each object, by identity (the walk keeps the objects alive)."""
+        return {id(found.value): found.path for found in self.objects}
+
+    def canonical_slots(self) -> dict[int, str]:
+        """Canonical slot path of each variable, by identity."""
+        return {id(group[0].variable): group[0].path for group in self.by_variable()}
+
+    def by_variable(self) -> list[tuple[FoundSlot, ...]]:
+        """The slots of each variable, the canonical one first: a layer's own slot names it, if there is one."""
+        groups: dict[int, list[FoundSlot]] = {}
+        for slot in self.slots:
+            groups.setdefault(id(slot.variable), []).append(slot)
+        return [tuple(sorted(group, key=lambda slot: "@" in slot.path)) for group in groups.values()]
+
+
+def escape(name: str) -> str:
+    """One path segment for any name: injective, without `/`, control characters or a leading mark."""
+    if name == "":
+        return "%empty"
+    text = "".join(quote(c, safe="", errors="surrogatepass") if c in "/%\\" or not c.isprintable() else c for c in name)
+    return f"%{ord(text[0]):02X}{text[1:]}" if text[0] in ".@#" or text[0].isdigit() else text
+
+
+def join(path: str, segment: str) -> str:
+    """`path/segment`, or the segment alone at the root."""
+    return f"{path}/{segment}" if path else segment
+
+
+def walk(roots: Mapping[str | None, Any]) -> Walk:
+    """Walks the roots breadth first with an explicit queue; every object is looked into once.
+
+    Args:
+        roots: name → model; the name is `None` for a single model.
+
+    Returns:
+        The objects and slots, in a deterministic order.
+    """
+    order: dict[int, tuple[str, Any]] = {}
+    paths: dict[int, list[str]] = {}
+    holders: dict[int, list[tuple[str, tuple[Step, ...]]]] = {}
+    slots: list[FoundSlot] = []
+    queue: deque[tuple[str, Any]] = deque()
+
+    for name, model in roots.items():
+        path = "" if name is None else escape(name)
+        if id(model) not in order:
+            order[id(model)] = (path, model)
+            paths[id(model)], holders[id(model)] = [path], []
+            queue.append((path, model))
+        else:
+            paths[id(model)].append(path)
+    while queue:
+        owner_path, owner = queue.popleft()
+        for member in members(owner):
+            path, value = join(owner_path, member.segment), member.value
+            if is_variable(value):
+                slots.append(FoundSlot(path, owner_path, member.steps, value))
+                continue
+            if id(value) not in order:
+                order[id(value)] = (path, value)
+                paths[id(value)], holders[id(value)] = [], []
+                queue.append((path, value))
+            paths[id(value)].append(path)
+            holders[id(value)].append((owner_path, member.steps))
+    objects = tuple(
+        FoundObject(path, value, tuple(paths[key]), tuple(holders[key])) for key, (path, value) in order.items()
+    )
+    return Walk(tuple(roots.items()), objects, tuple(slots))
+
+
+def members(owner: Any) -> Iterator[Member]:
+    """Everything with state that `owner` holds itself: variables and objects, in a deterministic order."""
+    graph = keras_api.graph_of(owner)
+    held: set[int] = set()
+    for member in _graph_members(owner, graph):
+        held.add(id(member.value))
+        yield member
+    mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
+    for name, value in sorted(own_attributes(owner).items()):
+        for steps, segments, leaf in _leaves(value):
+            held.add(id(leaf))
+            segment = "/".join((mark + _attribute_segment(owner, name), *segments))
+            yield Member((("attribute", name), *steps), segment, leaf)
+    yield from _argument_members(graph)
+    for store, values in keras_api.stores(owner).items():
+        for position, value in enumerate(values):
+            inner = store == "layers" and value is getattr(owner, "_functional", None)
+            if id(value) not in held and not inner:
+                held.add(id(value))
+                yield Member((("store", store), ("index", position)), f"@{store}/{position}", value)
+
+
+def own_attributes(owner: Any) -> dict[str, Any]:
+    """The instance attributes of `owner` that are not Keras's or the backend's bookkeeping."""
+    known = keras_api.bookkeeping_names(owner)
+    return {name: v for name, v in vars(owner).items() if name not in known and not name.startswith("_self_")}
+
+
+def _graph_members(owner: Any, graph: keras_api.Graph | None) -> Iterator[Member]:
+    if isinstance(owner, keras_api.Sequential):
+        seen: set[int] = set()
+        for position, layer in enumerate(keras_api.sequential_layers(owner)):
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield Member((("layer", position),), escape(layer.name), layer)
+    elif graph is not None:
+        for position, operation in enumerate(graph.operations):
+            yield Member((("operation", position),), escape(operation.name), operation)
+
+
+def _argument_members(graph: keras_api.Graph | None) -> Iterator[Member]:
+    """Live variables that were passed as an argument to an operation of a functional graph."""
+    calls: dict[int, int] = {}
+    for position, node in enumerate(graph.nodes if graph is not None else ()):
+        call = calls.get(id(node.operation), 0)
+        calls[id(node.operation)] = call + 1
+        for kind, value in (("args", node.arguments.args), ("kwargs", node.arguments.kwargs)):
+            for steps, segments, leaf in _leaves(value):
+                if is_variable(leaf):
+                    where = "/".join(("@node", escape(node.operation.name), str(call), kind, *segments))
+                    yield Member((("node", position), ("attribute", kind), *steps), where, leaf)
+
+
+def _attribute_segment(owner: Any, name: str) -> str:
+    # `_kernel` behind a property `kernel` is shown by the name that users know.
+    if name.startswith("_") and isinstance(getattr(type(owner), name[1:], None), property):
+        return escape(name[1:])
+    return escape(name)
+
+
+def _leaves(value: Any) -> Iterator[tuple[tuple[Step, ...], tuple[str, ...], Any]]:
+    """Variables and objects inside one attribute value, with the steps and segments that lead to each."""
+    stack: list[tuple[tuple[Step, ...], tuple[str, ...], Any, tuple[int, ...]]] = [((), (), value, ())]
+    while stack:
+        steps, segments, item, above = stack.pop()
+        kind = classify(type(item))
+        if kind in ("variable", "object"):
+            yield steps, segments, item
+        elif kind == "skip" or id(item) in above:
+            continue
+        else:
+            parts = list(_parts(kind, item))
+            above = (*above, id(item))
+            stack.extend(((*steps, step), (*segments, name), part, above) for step, name, part in reversed(parts))
+
+
+def _parts(kind: str, item: Any) -> Iterator[tuple[Step, str, Any]]:
+    if kind == "sequence":
+        for index, part in enumerate(item):
+            yield ("index", index), str(index), part
+    elif kind == "mapping":
+        named = sorted((_key_segment(key), key) for key in item)
+        yield from ((("key", key), name, item[key]) for name, key in _unique(named))
+    elif kind == "set":
+        named = sorted((escape(part.name), part) for part in item if classify(type(part)) == "object")
+        yield from ((("member", part.name), name, part) for name, part in _unique(named))
+    else:
+        for name, part in sorted(vars(item).items()):
+            yield ("attribute", name), escape(name), part
+
+
+def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    for (first, _), (second, _) in zip(named, named[1:], strict=False):
+        if first == second:
+            raise ModelError(
+                "two entries of a set or dict cannot be told apart by name",
+                path=first,
+                remedy="give them different names, or hold them in a list",
+            )
+    return named
+
+
+def _key_segment(key: Any) -> str:
+    return escape(key) if isinstance(key, str) else f"#{escape(repr(key))}"
+
+
+@functools.lru_cache(maxsize=None)
+def classify(kind: type) -> str:
+    """What the walk does with a value of this type: `variable`, `object`, a container, `plain`, or `skip`."""
+    if issubclass(kind, keras_api.Variable):
+        return "variable"
+    if issubclass(kind, (keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)):
+        return "object"
+    if issubclass(kind, (str, bytes, int, float, complex, type(None), type, types.FunctionType, types.ModuleType)):
+        return "skip"
+    if issubclass(kind, (list, tuple, deque)):
+        return "sequence"
+    if issubclass(kind, Mapping):
+        return "mapping"
+    if issubclass(kind, (set, frozenset)):
+        return "set"
+    if kind.__module__.partition(".")[0] in _FOREIGN or not hasattr(kind, "__dict__"):
+        return "skip"
+    return "plain" if kind.__dictoffset__ else "skip"
+
+
+def is_variable(value: Any) -> bool:
+    """Whether `value` is a `keras.Variable`."""
+    return classify(type(value)) == "variable"
+
+
+def locate(owner: Any, segments: list[str]) -> tuple[Step, ...] | None:
+    """The steps that a path's last segments stand for at `owner`, for a place that may not be there yet."""
+    mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
+    first = segments[0]
+    if first.startswith("@"):
+        return (("store", first[1:]), ("index", int(segments[1]))) if first[1:] in keras_api.stores(owner) else None
+    hidden = [name for name in own_attributes(owner) if mark + _attribute_segment(owner, name) == first]
+    name = hidden[0] if hidden else unquote(first.removeprefix(mark))
+    steps: list[Step] = [("attribute", name)]
+    for segment in segments[1:]:
+        container = get(owner, steps)
+        if isinstance(container, (list, tuple)) and segment.isdigit():
+            steps.append(("index", int(segment)))
+        elif isinstance(container, Mapping):
+            known = [key for key in container if _key_segment(key) == segment]
+            steps.append(("key", known[0] if known else unquote(segment)))
+        elif container is not MISSING and hasattr(container, "__dict__"):
+            steps.append(("attribute", unquote(segment)))
+        else:
+            return None
+    return tuple(steps)
+
+
+# --- get and set by steps ---------------------------------------------------------------------------
+
+
+def get(owner: Any, steps: Iterable[Step]) -> Any:
+    """What `owner` holds at the end of `steps`, or `MISSING`."""
+    value = owner
+    for kind, key in steps:
+        value = _get(value, kind, key)
+        if value is MISSING:
+            break
+    return value
+
+
+def _get(value: Any, kind: str, key: Any) -> Any:
+    if kind == "attribute":
+        return vars(value).get(key, MISSING) if hasattr(value, "__dict__") else MISSING
+    if kind == "index":
+        return value[key] if isinstance(value, (list, tuple, deque)) and key < len(value) else MISSING
+    if kind == "key":
+        return value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
+    if kind == "member":
+        found = [part for part in value if getattr(part, "name", None) == key]
+        return found[0] if len(found) == 1 else MISSING
+    if kind == "store":
+        return keras_api.stores(value).get(key, MISSING)
+    if kind == "layer" and isinstance(value, keras_api.Sequential):
+        layers = keras_api.sequential_layers(value)
+        return layers[key] if key < len(layers) else MISSING
+    graph = keras_api.graph_of(value)
+    if graph is None or kind not in ("operation", "node"):
+        return MISSING
+    if kind == "node":
+        return graph.nodes[key].arguments if key < len(graph.nodes) else MISSING
+    return graph.operations[key] if key < len(graph.operations) else MISSING
+
+
+def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
+    """Makes `owner` hold `value` at the end of `steps`; the owner's tracker learns of it, its order does not.
+
+    Raises:
+        ModelError: if the place cannot be set.
+    """
+    *above, (kind, key) = steps
+    container = get(owner, above)
+    if kind == "store":
+        return
+    if container is MISSING:
+        raise ModelError("there is no such place in the rebuilt model", path=str(steps))
+    if kind == "attribute":
+        keras_api.set_attribute(container, key, value)
+    elif kind == "index" and isinstance(container, tuple):
+        parts = list(container)
+        parts[key : key + 1] = [value]
+        same = type(container)
+        _put_container(owner, tuple(above), same(*parts) if hasattr(container, "_fields") else same(parts))
+    elif kind == "index" and above and above[-1][0] != "store":
+        if key < len(container):
+            container[key] = value
+        else:
+            list.append(container, value)
+    elif kind == "key":
+        dict.__setitem__(container, key, value)
+    elif kind == "member":
+        stale = get(owner, steps)
+        if stale is not MISSING:
+            set.remove(container, stale)
+        set.add(container, value)
+    elif kind == "index":
+        return
+    else:
+        raise ModelError("a graph cannot take another operation", path=str(steps))
+
+
+def _put_container(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
+    """Replaces a tuple; the arguments of a node are set on the node itself."""
+    if len(steps) == 2 and steps[0][0] == "node":
+        graph = keras_api.graph_of(owner)
+        assert graph is not None
+        node = graph.nodes[steps[0][1]]
+        arguments = {"args": node.arguments.args, "kwargs": node.arguments.kwargs, steps[1][1]: value}
+        keras_api.set_node_arguments(node, arguments["args"], arguments["kwargs"])
+    else:
+        put(owner, steps, value)
