@@ -1,0 +1,114 @@
+"""Puts the one variable of each tie into all of its slots, in place, and restores attributes and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tiedio import describe, keras_api, slots
+from tiedio.errors import MismatchError, TiedioError
+from tiedio.manifest import Manifest, Variable
+
+Fresh = Callable[[Variable], Any]
+Revive = Callable[[Any], Any]
+
+
+def alias(
+    roots: Mapping[str | None, Any], record: Manifest, variables: Sequence[Variable], fresh: Fresh, revive: Revive
+) -> None:
+    """Gives rebuilt roots the ties, variable attributes and orders of a manifest.
+
+    What the classes' own code tied is kept where the manifest has it and undone where it has not.
+
+    Args:
+        roots: the rebuilt models by name.
+        record: the manifest.
+        variables: its model variables, without those of optimizers.
+        fresh: makes a variable for a record, for a slot that no code filled.
+        revive: turns an encoded regularizer or constraint into the object.
+
+    Raises:
+        MismatchError: if a slot cannot be filled.
+    """
+    walk = slots.walk(roots)
+    found = {slot.path: slot for slot in walk.slots}
+    owners = {obj.path: obj.value for obj in walk.objects}
+    used: dict[int, Any] = {}
+    chosen: dict[str, Any] = {}
+    for spec in variables:
+        variable = _choose(spec, found, used)
+        if variable is None:
+            variable = fresh(spec)
+        used[id(variable)] = variable
+        chosen[spec.slots[0].path] = variable
+        describe.set_facts(variable, spec, revive)
+        for slot in spec.slots:
+            current = found.get(slot.path)
+            if current is None or current.variable is not variable:
+                _fill(slot.path, current, owners, variable)
+    for obj in record.objects:
+        _restore_object(owners, obj.path, obj.trainable, obj.orders, chosen)
+
+
+def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[int, Any]) -> Any:
+    """A variable that already stands in one of the slots and is free; never one of another shape or dtype."""
+    for slot in spec.slots:
+        if slot.path in found:
+            variable = found[slot.path].variable
+            same = tuple(variable.shape) == spec.shape and keras_api.storage_dtype(variable) == spec.dtype
+            if same and id(variable) not in used:
+                return variable
+    return None
+
+
+def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any], variable: Any) -> None:
+    if current is not None:
+        owner, steps = owners[current.owner], current.steps
+    else:
+        owner, steps = _locate(path, owners)
+    try:
+        slots.put(owner, steps, variable)
+    except (TiedioError, TypeError, AttributeError) as error:
+        raise MismatchError("the slot cannot be filled", path=path, found=str(error)) from error
+
+
+def _locate(path: str, owners: Mapping[str, Any]) -> tuple[Any, tuple[slots.Step, ...]]:
+    """Owner and steps of a slot that the rebuilt model does not have yet."""
+    segments = path.split("/")
+    for cut in range(len(segments) - 1, -1, -1):
+        owner = owners.get("/".join(segments[:cut]))
+        if owner is not None:
+            steps = slots.locate(owner, segments[cut:])
+            if steps is not None:
+                return owner, steps
+    raise MismatchError(
+        "the rebuilt model has no such place",
+        path=path,
+        remedy="the class's code no longer makes what it made when the model was saved",
+    )
+
+
+def _restore_object(
+    owners: Mapping[str, Any],
+    path: str,
+    trainable: bool | None,
+    orders: Mapping[str, tuple[str, ...]],
+    chosen: Mapping[str, Any],
+) -> None:
+    owner = owners.get(path)
+    if owner is None:
+        raise MismatchError(
+            "the rebuilt model lacks a layer",
+            path=path,
+            remedy="set the layer in the constructor, or return it from get_config",
+        )
+    if trainable is not None:
+        keras_api.set_object_facts(owner, trainable=trainable)
+    inner = getattr(owner, "_functional", None)
+    for store in keras_api.stores(owner):
+        listed = [owners.get(member, chosen.get(member)) for member in orders.get(store, ())]
+        if store == "layers" and inner is not None:
+            listed.append(inner)
+        if any(member is None for member in listed):
+            raise MismatchError("the rebuilt model lacks a member of a list that Keras keeps", path=path, found=store)
+        keras_api.set_store(owner, store, listed)

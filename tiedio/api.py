@@ -1,0 +1,193 @@
+"""`save`, `load`, `find_ties`: the pipelines and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from tiedio import keras_api, slots, ties
+from tiedio.container.single import open_reader, write_tensors
+from tiedio.errors import ModelError, NoSuchFileError, PathError
+from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
+from tiedio.manifest import Manifest, Tie
+from tiedio.pipeline import Parsed, prove, restore, take_snapshot
+from tiedio.values import fill
+
+SUFFIX = ".safetensors"
+
+
+def save(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    optimizer: bool = True,
+    overwrite: bool = True,
+    check: bool = True,
+) -> None:
+    """Saves a model, or several that share layers, so that every tie survives.
+
+    Each variable is stored once, whatever number of slots hold it. The file is written beside the target,
+    synced and then put in its place: if anything fails, what stood at `path` is untouched.
+
+    Args:
+        model: a built `keras.Model`, or a dict `{name: model}` of roots that are saved together.
+        path: the file; its name ends in `.safetensors`.
+        optimizer: whether the compile configuration and the optimizers' state are saved too.
+        overwrite: whether an existing file is replaced; `False` raises.
+        check: whether the structure is rebuilt, without values, before the file is written, to prove that
+            `load` will give the same model. Turning it off saves time and gives up the guarantee.
+
+    Raises:
+        PathError: if the name, the folder or an existing file forbids writing.
+        ModelError: if the model would not come back the same; it says where, why and what to do.
+
+    Example:
+        >>> import keras, tiedio
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> tiedio.save(model, "model.safetensors")
+    """
+    target = _checked_target(path, overwrite)
+    snapshot = take_snapshot(_as_roots(model), optimizer)
+    if check:
+        prove(snapshot)
+    write_tensors(target, snapshot.tensors(), snapshot.metadata(), overwrite=overwrite)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+    mmap: bool = True,
+) -> Any:
+    """Loads what `save` wrote: variables that were one object are one object again.
+
+    Args:
+        path: a file written by `tiedio.save`.
+        custom_objects: classes and functions by registered name, beside those registered with Keras.
+        compile: whether models that were compiled are compiled again, with their optimizers' state.
+        safe_mode: whether Python code in the file (lambdas) is refused.
+        mmap: whether variables share the file's pages, copy on write, instead of copying them. Pass `False`
+            for a file that others change in place.
+
+    Returns:
+        The model, or a dict of models if `save` was given one.
+
+    Raises:
+        NoSuchFileError: if there is no file.
+        FormatError: if the file is damaged, foreign or too new.
+        UnregisteredError: if it names classes that are not known here; all of them are told at once.
+        UnsafeError: if it holds code and `safe_mode` is on.
+        RebuildError: if a class can no longer be made from its config.
+        MismatchError: if the rebuilt model is not the one that was saved.
+
+    Example:
+        >>> import tiedio
+        >>> model = tiedio.load(path)
+        >>> model.get_layer("conv2d").kernel is model.get_layer("conv2d_1").kernel
+        True
+    """
+    name = _checked_source(path)
+    with open_reader(name, mmap=mmap) as reader:
+        manifest = manifest_of(reader.header, name)
+        parsed = Parsed.of(
+            manifest,
+            metadata_of(reader.header, STRUCTURE_KEY, name),
+            metadata_of(reader.header, TRAINING_KEY, name),
+            name,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(keras_api.untouched_randomness())
+            restored = restore(
+                parsed,
+                custom_objects=custom_objects or {},
+                safe_mode=safe_mode,
+                constant=reader.bytes_of,
+                compile=compile,
+            )
+        for slot_path, variable in restored.variables.items():
+            fill(variable, reader.bytes_of(slot_path), slot_path)
+    return _as_given(manifest, restored.roots)
+
+
+def find_ties(model: Any) -> list[Tie]:
+    """Finds every tie of a model: the slots that hold one and the same variable.
+
+    Args:
+        model: a `keras.Model`, or a dict `{name: model}`.
+
+    Returns:
+        One `Tie` for each variable that two or more slots hold. Equal values are not a tie.
+
+    Raises:
+        ModelError: if `model` is no model.
+
+    Example:
+        >>> import keras, tiedio
+        >>> a, b = keras.layers.Dense(3), keras.layers.Dense(3)
+        >>> model = keras.Sequential([keras.Input((3,)), a, b])
+        >>> tiedio.find_ties(model)
+        []
+    """
+    return ties.ties_of(slots.walk(_as_roots(model)))
+
+
+def _as_roots(model: Any) -> dict[str | None, Any]:
+    roots: dict[Any, Any] = dict(model) if isinstance(model, Mapping) else {None: model}
+    if not roots:
+        raise ModelError("there is no model to save", path="model", found="an empty dict")
+    for name, root in roots.items():
+        if not isinstance(root, keras_api.Model):
+            raise ModelError(
+                "this is not a model",
+                path="model" if name is None else f"model[{name!r}]",
+                expected="a keras.Model, or a dict of them",
+                found=type(root).__name__,
+                remedy="wrap layers in a keras.Model",
+            )
+        if name is not None and not isinstance(name, str):
+            raise ModelError("the name of a root is no string", path="model", expected="str", found=repr(name))
+    return roots
+
+
+def _as_given(manifest: Manifest, roots: Mapping[str | None, Any]) -> Any:
+    return roots[None] if None in roots else dict(roots)
+
+
+def _checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
+    name = _checked_suffix(path)
+    folder = os.path.dirname(name) or "."
+    if not os.path.isdir(folder):
+        raise PathError(
+            "the folder does not exist",
+            path=name,
+            expected="an existing folder",
+            found=folder,
+            remedy="create it first: os.makedirs(...)",
+        )
+    if not overwrite and os.path.lexists(name):
+        raise PathError("the file exists", path=name, remedy="pass overwrite=True, or another path")
+    return name
+
+
+def _checked_source(path: str | os.PathLike[str]) -> str:
+    name = _checked_suffix(path)
+    if not os.path.exists(name):
+        raise NoSuchFileError("there is no such file", path=name, remedy="check the path")
+    return name
+
+
+def _checked_suffix(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    if not isinstance(name, str) or not name.endswith(SUFFIX):
+        raise PathError(
+            "the file name has the wrong suffix",
+            path=str(name),
+            expected=f"a name that ends in {SUFFIX}",
+            found=os.path.splitext(str(name))[1] or "no suffix",
+            remedy=f"save to 'model{SUFFIX}'",
+        )
+    return name

@@ -1,0 +1,90 @@
+"""`inspect`: the manifest of a file, from its header alone; needs neither Keras nor a backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from tiedio.container.header import Header, read_header
+from tiedio.errors import FormatError
+from tiedio.manifest import SAFETENSORS_CODES, Manifest, check_version
+
+FORMAT_KEY = "tiedio.format"
+MANIFEST_KEY = "tiedio.manifest"
+STRUCTURE_KEY = "tiedio.structure"
+TRAINING_KEY = "tiedio.training"
+
+
+def inspect(path: str | os.PathLike[str]) -> Manifest:
+    """Reads what a file holds, without loading it.
+
+    Args:
+        path: a file written by `tiedio.save`.
+
+    Returns:
+        The manifest: objects, variables, ties, optimizers; no values.
+
+    Raises:
+        NoSuchFileError: if there is no file.
+        FormatError: if the file is not a safetensors file, has no manifest, or is damaged.
+
+    Example:
+        >>> import tiedio
+        >>> manifest = tiedio.inspect(path)
+        >>> manifest.format
+        1
+    """
+    return manifest_of(read_header(path), os.fspath(path))
+
+
+def manifest_of(header: Header, path: str) -> Manifest:
+    """The manifest in a header, checked against the header's tensors."""
+    text = metadata_of(header, MANIFEST_KEY, path)
+    version = header.metadata.get(FORMAT_KEY, "")
+    check_version(int(version) if version.isdecimal() and len(version) < 9 else version, path)
+    manifest = Manifest.from_json(text, path)
+    if str(manifest.format) != version:
+        raise FormatError(
+            "the file names two format versions", path=path, expected=version, found=str(manifest.format)
+        )
+    _check_tensors(manifest, header, path)
+    return manifest
+
+
+def metadata_of(header: Header, key: str, path: str) -> str:
+    """One of tiedio's metadata values."""
+    metadata: Mapping[str, str] = header.metadata
+    if key not in metadata:
+        raise FormatError(
+            "the file has no manifest of tiedio",
+            path=path,
+            expected=f"metadata key {key!r}",
+            found=", ".join(sorted(metadata)) or "no metadata",
+            remedy="save the model with tiedio.save; other safetensors files hold tensors only",
+        )
+    return metadata[key]
+
+
+def _check_tensors(manifest: Manifest, header: Header, path: str) -> None:
+    """Raises `FormatError` unless the header lists exactly the manifest's tensors, alike in dtype and shape."""
+    specs = {tensor.name: tensor for tensor in manifest.tensors}
+    missing, extra = sorted(specs.keys() - header.entries.keys()), sorted(header.entries.keys() - specs.keys())
+    if missing or extra:
+        raise FormatError(
+            "a tensor is missing" if missing else "a tensor is left over",
+            path=path,
+            expected=f"tensors {', '.join(missing[:5])}" if missing else "only the manifest's tensors",
+            found=", ".join(extra[:5]) or None,
+            remedy="the file is damaged or was edited; save the model again",
+        )
+    for name, tensor in specs.items():
+        entry = header.entries[name]
+        code = SAFETENSORS_CODES.get(tensor.dtype)
+        if entry.shape != tensor.shape or entry.dtype != code:
+            raise FormatError(
+                "a tensor differs from the manifest",
+                path=f"{path}: {name}",
+                expected=f"{tensor.dtype} {tensor.shape}",
+                found=f"{entry.dtype} {entry.shape}",
+                remedy="the file is damaged or was edited; save the model again",
+            )

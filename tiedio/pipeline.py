@@ -1,0 +1,362 @@
+"""The two pipelines, model → snapshot and parsed file → model, and the proof that one undoes the other."""
+
+from __future__ import annotations
+
+import json
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tiedio import __version__, closing, configs, describe, keras_api, slots, strict_json, training, values
+from tiedio.alias import alias
+from tiedio.container.single import Tensor, as_bytes
+from tiedio.errors import FormatError, ModelError, TiedioError
+from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
+from tiedio.manifest import FORMAT, Manifest, Root, TensorSpec, Variable
+from tiedio.structure import plain
+from tiedio.structure.audit import audit
+from tiedio.structure.rebuild import Rebuilder
+from tiedio.structure.table import tabulate
+
+Roots = Mapping[str | None, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that `save` writes, and the live objects it was taken from."""
+
+    walk: slots.Walk
+    manifest: Manifest
+    structure: dict[str, Any]
+    training: dict[str, Any]
+    sources: dict[str, Any]
+
+    def metadata(self) -> dict[str, str]:
+        """The metadata of the file."""
+        return {
+            FORMAT_KEY: str(FORMAT),
+            MANIFEST_KEY: self.manifest.to_json(),
+            STRUCTURE_KEY: strict_json.dumps(self.structure),
+            TRAINING_KEY: strict_json.dumps(self.training),
+        }
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors of the file; each value is taken when its bytes are due."""
+        return [
+            Tensor(spec.name, values.code_of(spec.dtype, spec.name), spec.shape, _reader(self.sources[spec.name]))
+            for spec in self.manifest.tensors
+        ]
+
+
+def _reader(source: Any) -> Callable[[], Any]:
+    return lambda: as_bytes(values.array_of(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A file's header, parsed and validated, nothing of it made yet."""
+
+    manifest: Manifest
+    structure: dict[str, Any]
+    training: dict[str, Any]
+    path: str
+
+    @staticmethod
+    def of(manifest: Manifest, structure: str, training_text: str, path: str) -> Parsed:
+        """Parses the two other texts of a header.
+
+        Raises:
+            FormatError: if they are not JSON or not of the manifest's shape.
+        """
+        table = strict_json.loads(structure, f"{path}: structure")
+        compiled = strict_json.loads(training_text, f"{path}: training")
+        problem = _shape_problem(manifest, table, compiled)
+        if problem is not None:
+            raise FormatError(
+                "the structure contradicts the manifest",
+                path=path,
+                found=problem,
+                remedy="the file is damaged or was edited; save the model again",
+            )
+        return Parsed(manifest, table, compiled, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Rebuilt models: roots by name, the walk over them, and the variable of each tensor."""
+
+    roots: dict[str | None, Any]
+    walk: slots.Walk
+    objects: list[Any]
+    variables: dict[str, Any]
+    trained: training.Training
+
+
+def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
+    """Describes live models.
+
+    Raises:
+        ModelError: if something in them cannot be described.
+    """
+    walk = slots.walk(roots)
+    _require_built(walk)
+    table = tabulate(walk)
+    trained = training.describe_training(walk) if optimizer else training.NOTHING
+    variables = (*describe.describe_variables(walk), *trained.variables())
+    constants = tuple(
+        TensorSpec(name, str(_dtype_name(value)), tuple(int(size) for size in np.shape(value)))
+        for name, value in table.constants.items()
+    )
+    by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
+    paths = {id(found.value): found.path for found in walk.objects}
+    manifest = Manifest(
+        format=FORMAT,
+        versions=keras_api.versions() | {"tiedio": __version__},
+        roots=tuple(Root(name, paths[id(root)]) for name, root in roots.items()),
+        objects=describe.describe_objects(walk),
+        variables=variables,
+        optimizers=trained.optimizers,
+        constants=constants,
+        custom=tuple(sorted(_custom_objects(walk))),
+    )
+    sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
+    return Snapshot(walk, manifest, table.record, trained.record, sources | table.constants)
+
+
+def _dtype_name(value: Any) -> str:
+    return str(keras_api.keras.backend.standardize_dtype(value.dtype))
+
+
+def _require_built(walk: slots.Walk) -> None:
+    layers = [found for found in walk.objects if isinstance(found.value, keras_api.Layer)]
+    unbuilt = [found.path for found in layers if not found.value.built]
+    for name, root in walk.roots:
+        children = [path for path in unbuilt if path]
+        if not root.built and (children or not root.variables):
+            raise ModelError(
+                "the model is not built, so it has no weights to save",
+                path=name or root.name,
+                expected="a built model",
+                found=f"unbuilt layers: {', '.join(children[:5])}" if children else "no variables",
+                remedy="call it on a batch of data, or call model.build(input_shape), before saving",
+            )
+
+
+def restore(
+    parsed: Parsed,
+    *,
+    custom_objects: Mapping[str, Any],
+    safe_mode: bool,
+    constant: Callable[[str], np.ndarray[Any, Any]],
+    compile: bool,
+) -> Restored:
+    """Rebuilds the models of a parsed file, tied and compiled, with variables that have no values yet.
+
+    Args:
+        parsed: the file.
+        custom_objects: classes and functions by name.
+        safe_mode: whether code in the file is refused.
+        constant: the bytes of a constant by its name.
+        compile: whether models are compiled.
+
+    Raises:
+        UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
+    """
+    manifest = parsed.manifest
+    compiled = parsed.training if compile else training.NOTHING.record
+    regularizers = [[v.regularizer, v.constraint] for v in manifest.variables]
+    audit({"structure": parsed.structure, "training": compiled, "variables": regularizers}, custom_objects, safe_mode, parsed.path)  # fmt: skip
+    constants = {spec.name: spec for spec in manifest.constants}
+    specs = {spec.slots[0].path: spec for spec in manifest.variables}
+    optimizer_paths = tuple(f"{spec.path}/" for spec in manifest.optimizers)
+    of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths or ("\0",))]
+    of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths or ("\0",))]
+
+    def read_constant(name: str) -> Any:
+        spec = constants[name]
+        return constant(name).view(values.numpy_dtype(spec.dtype)).reshape(spec.shape)
+
+    with keras_api.without_values(values.zeros):
+        rebuilder = Rebuilder(
+            parsed.structure,
+            [record.path for record in manifest.objects],
+            custom_objects=custom_objects,
+            safe_mode=safe_mode,
+            variable=lambda path: _fresh(specs[path]),
+            constant=read_constant,
+        )
+        objects = rebuilder.run()
+        by_path = {record.path: value for record, value in zip(manifest.objects, objects, strict=True)}
+        roots = {root.name: by_path[root.path] for root in manifest.roots}
+
+        def revive(config: Any) -> Any:
+            return rebuilder.revive(config)
+
+        alias(roots, manifest, of_model, _fresh, revive)
+        walk = slots.walk(roots)
+        variables = {slot.path: slot.variable for slot in walk.slots}
+        trained = training.NOTHING
+        if compile:
+            training.compile_again(objects, compiled, manifest.optimizers, variables, revive)
+            variables |= training.restore_facts(walk, of_optimizer, revive)
+            trained = training.describe_training(walk)
+    found = (*describe.describe_variables(walk), *trained.variables())
+    expected = manifest if compile else _without_optimizers(manifest, of_model)
+    closing.require_equal(
+        expected,
+        describe.describe_objects(walk),
+        found,
+        remedy="load the file with the versions of code and Keras that it was saved with",
+    )
+    wanted = {spec.slots[0].path for spec in expected.variables}
+    return Restored(roots, walk, objects, {path: variables[path] for path in sorted(wanted)}, trained)
+
+
+def _without_optimizers(manifest: Manifest, of_model: list[Variable]) -> Manifest:
+    return Manifest(
+        manifest.format, manifest.versions, manifest.roots, manifest.objects, tuple(of_model), (), manifest.constants
+    )
+
+
+def _fresh(spec: Variable) -> Any:
+    return keras_api.Variable(
+        keras_api.keras.initializers.Zeros(),
+        shape=spec.shape,
+        dtype=spec.dtype,
+        trainable=spec.trainable,
+        autocast=spec.autocast,
+        aggregation=spec.aggregation,
+        name=spec.name,
+    )
+
+
+def prove(snapshot: Snapshot) -> None:
+    """Rebuilds the structure of a snapshot, without values, and compares all that can differ.
+
+    No random initializer runs, and random state and automatic names are left as they were.
+
+    Raises:
+        ModelError: if what `load` would give is not the same model.
+    """
+    metadata = snapshot.metadata()
+    manifest = Manifest.from_json(metadata[MANIFEST_KEY])
+    parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
+    custom = _custom_objects(snapshot.walk)
+    with keras_api.untouched_randomness(), keras_api.untouched_names(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            restored = restore(
+                parsed,
+                custom_objects=custom,
+                safe_mode=False,
+                constant=lambda name: as_bytes(values.array_of(snapshot.sources[name])),
+                compile=bool(snapshot.training["models"]),
+            )
+            plain.compare(snapshot.walk, restored.walk)
+            again = tabulate(restored.walk)
+        except ModelError:
+            raise
+        except TiedioError as error:
+            raise ModelError(
+                f"the model would not come back the same, so nothing was written: {error.what}",
+                path=error.path,
+                expected=error.expected,
+                found=error.found,
+                remedy=error.remedy,
+            ) from error
+    _require_same(snapshot.structure, again.record, snapshot)
+    _require_same(snapshot.training, restored.trained.record, snapshot)
+
+
+def _require_same(before: Any, after: Any, snapshot: Snapshot) -> None:
+    """Raises `ModelError` with the first place where the table of the rebuild differs."""
+    mine, theirs = json.loads(strict_json.dumps(before)), json.loads(strict_json.dumps(after))
+    difference = next(_differences(mine, theirs, ()), None)
+    if difference is None:
+        return
+    where, old, new = difference
+    path = ".".join(map(str, where))
+    if len(where) > 1 and where[0] == "objects":
+        path = f"{snapshot.manifest.objects[where[1]].path or 'the model'} ({'.'.join(map(str, where[2:]))})"
+    raise ModelError(
+        "the configuration would not come back the same, so nothing was written",
+        path=path,
+        expected=old,
+        found=new,
+        remedy="check that get_config of this class returns what its constructor was given",
+    )
+
+
+def _differences(old: Any, new: Any, where: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str, str]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key, "nothing"), new.get(key, "nothing"), (*where, key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for position, (first, second) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(first, second, (*where, position))
+    elif old != new or type(old) is not type(new):
+        yield where, repr(old)[:200], repr(new)[:200]
+
+
+# --- custom classes of live models ------------------------------------------------------------------
+
+
+def _custom_objects(walk: slots.Walk) -> dict[str, Any]:
+    """Classes and functions outside Keras that the live models use, by registered name."""
+    custom: dict[str, Any] = {}
+    pending: list[Any] = [found.value for found in walk.objects]
+    for found in walk.objects:
+        if isinstance(found.value, keras_api.Model) and found.value.compiled:
+            pending.append(keras_api.compile_arguments(found.value))
+            pending.append(found.value.optimizer)
+    for slot in walk.slots:
+        pending.extend((slot.variable.regularizer, slot.variable.constraint))
+    seen: set[int] = set()
+    while pending:
+        value = pending.pop()
+        if id(value) in seen or isinstance(value, (str, int, float, bytes, type(None))) or slots.is_variable(value):
+            continue
+        seen.add(id(value))
+        if isinstance(value, (list, tuple, set, frozenset)):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, types.FunctionType):
+            _note(custom, value)
+        elif hasattr(value, "get_config") and not isinstance(value, type):
+            _note(custom, type(value))
+            pending.extend(slots.own_attributes(value).values())
+    return custom
+
+
+def _note(custom: dict[str, Any], symbol: Any) -> None:
+    if (symbol.__module__ or "").partition(".")[0] in ("keras", "keras_hub") or symbol.__name__ == "<lambda>":
+        return
+    name = keras_api.class_reference(symbol)["registered_name"]
+    if custom.setdefault(name, symbol) is not symbol:
+        raise ModelError(
+            "two classes or functions have one name, so a file cannot tell them apart",
+            path=name,
+            found=f"{custom[name].__module__}.{custom[name].__qualname__} and {symbol.__module__}.{symbol.__qualname__}",
+            remedy="register them under different names with keras.saving.register_keras_serializable",
+        )
+
+
+def _shape_problem(manifest: Manifest, table: Any, compiled: Any) -> str | None:
+    """Why a table or a compile record cannot be of this manifest, or `None`."""
+    if not isinstance(table, dict) or set(table) != {"objects", "nodes", "steps"}:
+        return "the structure has unknown or missing keys"
+    if not isinstance(compiled, dict) or set(compiled) != {"models", "optimizers"}:
+        return "the training record has unknown or missing keys"
+    if len(table["objects"]) != len(manifest.objects):
+        return f"{len(table['objects'])} entries for {len(manifest.objects)} objects"
+    if len(compiled["optimizers"]) != len(manifest.optimizers):
+        return f"{len(compiled['optimizers'])} configurations for {len(manifest.optimizers)} optimizers"
+    numbers = configs.references([table, compiled])
+    if any(type(n) is not int or not 0 <= n < len(manifest.objects) for n in numbers):
+        return "a reference to an object that does not exist"
+    return None

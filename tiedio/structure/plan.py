@@ -1,0 +1,150 @@
+"""The order in which a table is made again: objects, calls and models, each after what it needs.
+
+A child that another object's own code makes (in its constructor or in `build`) is found at that object and
+not made a second time; everything else is made from its config. A call of an operation comes after the
+operation's earlier calls, so that `layer.output` and `layer.input` mean the same after loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tiedio import configs
+
+Entry = dict[str, Any]
+Item = tuple[str, int]
+
+
+def found_at(objects: Sequence[Entry]) -> list[list[int]]:
+    """For each object the positions in its `held` list where the owner's own code makes it; empty: made from config.
+
+    An owner makes a child if neither its config nor its graph names the child. All children of an object
+    that is itself found are found there. A child is never found at something that it needs itself.
+    """
+    needs = [_needs(entry) for entry in objects]
+    result: list[list[int]] = [[] for _ in objects]
+    for n, entry in enumerate(objects):
+        for position, (owner, _) in enumerate(entry["held"]):
+            if objects[owner]["kind"] == "object" and n not in needs[owner] and not _reaches(n, owner, needs):
+                result[n].append(position)
+    queue = [n for n, places in enumerate(result) if places]
+    children: dict[int, list[tuple[int, int]]] = {}
+    for n, entry in enumerate(objects):
+        for position, (owner, _) in enumerate(entry["held"]):
+            children.setdefault(owner, []).append((n, position))
+    while queue:
+        owner = queue.pop()
+        for n, position in children.get(owner, ()):
+            if position not in result[n] and n != owner and not _reaches(n, owner, needs):
+                if not result[n]:
+                    queue.append(n)
+                result[n].append(position)
+    return [sorted(places) for places in result]
+
+
+def _needs(entry: Entry) -> set[int]:
+    """Objects that must be there before this one can be made from its config."""
+    return {*map(int, configs.references(entry.get("config"))), *entry.get("layers", ()), *entry.get("operations", ())}
+
+
+def _reaches(start: int, goal: int, needs: Sequence[set[int]]) -> bool:
+    seen: set[int] = set()
+    stack = list(needs[start])
+    while stack:
+        n = stack.pop()
+        if n == goal:
+            return True
+        if n not in seen:
+            seen.add(n)
+            stack.extend(needs[n])
+    return False
+
+
+def order(objects: Sequence[Entry], nodes: Sequence[Entry], roots: Sequence[int]) -> list[Any]:
+    """The steps: `["make", n]`, `["find", n]`, `["call", k]`.
+
+    Args:
+        objects: entries of the table, each with its `found_at`.
+        nodes: records of the nodes.
+        roots: numbers of the roots.
+
+    Returns:
+        Every object and every node once.
+    """
+    planner = _Planner(objects, nodes)
+    items = [("object", n) for n in (*roots, *range(len(objects)))] + [("node", k) for k in range(len(nodes))]
+    for item in items:
+        planner.visit(item)
+    return planner.steps
+
+
+class _Planner:
+    """Depth first over what an item needs, with an explicit stack of generators instead of recursion."""
+
+    def __init__(self, objects: Sequence[Entry], nodes: Sequence[Entry]) -> None:
+        self.objects, self.nodes = objects, nodes
+        self.steps: list[Any] = []
+        self.done: dict[Item, bool] = {}
+        self.calls: dict[int, list[int]] = {}
+        self.made_by: dict[int, list[int]] = {}
+        for k, node in enumerate(nodes):
+            self.calls.setdefault(node["operation"], []).append(k)
+            if "model" in node:
+                self.made_by.setdefault(node["model"], []).append(k)
+        for calls in self.calls.values():
+            calls.sort(key=lambda k: int(nodes[k]["call"]))
+        self.earlier = {k: before for calls in self.calls.values() for before, k in zip(calls, calls[1:], strict=False)}
+
+    def visit(self, start: Item) -> None:
+        if start in self.done:
+            return
+        stack = [(start, self._expand(start))]
+        self.done[start] = False
+        while stack:
+            item, needs = stack[-1]
+            need = next(needs, None)
+            if need is None:
+                stack.pop()
+                self.done[item] = True
+            elif need not in self.done:
+                self.done[need] = False
+                stack.append((need, self._expand(need)))
+
+    def _expand(self, item: Item) -> Iterator[Item]:
+        """Yields what must come first, then appends the step itself."""
+        kind, n = item
+        if kind == "node":
+            yield from self._needs_of_call(n)
+            self.steps.append(["call", n])
+            return
+        entry = self.objects[n]
+        for position in entry["found_at"]:
+            owner = entry["held"][position][0]
+            if self.done.get(("object", owner), True):
+                yield ("object", owner)
+                # State that `build` makes is there only after the owner's first call.
+                yield from (("node", k) for k in self.calls.get(owner, ())[:1])
+                yield from (("object", other) for other in sorted(_needs(entry)))
+                self.steps.append(["find", n])
+                return
+        yield from (("object", other) for other in sorted(_needs(entry)))
+        yield from (("node", k) for k in entry.get("nodes", ()) if entry["kind"] == "functional")
+        for k in self.made_by.get(n, ()):
+            yield from self._earlier_call(k)
+        self.steps.append(["make", n])
+
+    def _needs_of_call(self, k: int) -> Iterator[Item]:
+        node = self.nodes[k]
+        yield ("object", node["operation"])
+        if "model" in node:
+            yield ("object", node["model"])
+            return
+        arguments = [node.get("args"), node.get("kwargs")]
+        yield from (("node", tensor[0]) for tensor in configs.references(arguments, "$tensor"))
+        yield from (("object", other) for other in configs.references(arguments, "$object"))
+        yield from self._earlier_call(k)
+
+    def _earlier_call(self, k: int) -> Iterator[Item]:
+        if k in self.earlier:
+            yield ("node", self.earlier[k])

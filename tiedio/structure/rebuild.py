@@ -1,0 +1,349 @@
+"""Table → model: the steps of the plan, then what is still unbuilt, then names, order and bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tiedio import configs, keras_api, slots
+from tiedio.errors import RebuildError, TiedioError
+from tiedio.structure import audit
+
+Fresh = Callable[[str], Any]
+
+
+class Rebuilder:
+    """Makes the objects of one table.
+
+    Args:
+        record: the table, already audited.
+        paths: canonical path of each object, by number, for errors.
+        custom_objects: classes and functions by name.
+        safe_mode: as in `load`.
+        variable: canonical slot path → a stand-in for a live variable that is an argument of a node.
+        constant: name of a constant → its NumPy array.
+    """
+
+    def __init__(
+        self,
+        record: Mapping[str, Any],
+        paths: Sequence[str],
+        *,
+        custom_objects: Mapping[str, Any],
+        safe_mode: bool,
+        variable: Fresh,
+        constant: Fresh,
+    ) -> None:
+        self.entries: list[dict[str, Any]] = record["objects"]
+        self.node_records: list[dict[str, Any]] = record["nodes"]
+        self.steps: list[Any] = record["steps"]
+        self.paths = paths
+        self.custom_objects, self.safe_mode = dict(custom_objects), safe_mode
+        self.objects: dict[int, Any] = {}
+        self.nodes: dict[int, Any] = {}
+        self.used: set[int] = set()
+        self.made: set[int] = set()
+        self.in_progress: set[int] = set()
+        self.held_by: dict[int, list[tuple[int, int]]] = {}
+        for n, entry in enumerate(self.entries):
+            for position, (owner, _) in enumerate(entry["held"]):
+                self.held_by.setdefault(owner, []).append((n, position))
+        self.reference = {"$object": self._stub}
+        self.argument_reference = {
+            "$tensor": lambda where: self.node(where[0]).outputs[where[1]],
+            "$variable": variable,
+            "$constant": lambda named: keras_api.as_array_kind(named[0], constant(named[1])),
+            "$keras": self.revive,
+            "$object": self._stub,
+        }
+
+    def run(self) -> list[Any]:
+        """All objects, by number, built; variables are not yet tied."""
+        for kind, n in self.steps:
+            if kind == "call":
+                self.node(n)
+            elif kind == "make":
+                self.object(n)
+            else:
+                self._find(n)
+        self._build()
+        for n in range(len(self.entries)):
+            self.object(n)
+        for owner in range(len(self.entries)):
+            self._place_children(owner)
+        for n, entry in enumerate(self.entries):
+            self._set_facts(self.objects[n], entry)
+        for value in self.objects.values():
+            keras_api.refresh_names(value)
+        return [self.objects[n] for n in range(len(self.entries))]
+
+    # --- objects ------------------------------------------------------------------------------------
+
+    def object(self, n: int) -> Any:
+        """Object `n`: as it was found or made before, or found now, or made from its config now."""
+        if n not in self.objects and not self._find(n):
+            if n in self.in_progress:
+                raise self._error(n, "the object needs itself")
+            self.in_progress.add(n)
+            try:
+                self._keep(n, self._make(n))
+                self.made.add(n)
+            finally:
+                self.in_progress.discard(n)
+        return self.objects[n]
+
+    def _find(self, n: int) -> bool:
+        """Takes the object that its owner's own code made, if it is there and is what the table says."""
+        entry = self.entries[n]
+        if n in self.objects:
+            return True
+        for position in entry["found_at"]:
+            owner, steps = entry["held"][position]
+            if owner not in self.objects:
+                continue
+            value = slots.get(self.objects[owner], _steps(steps))
+            if value is not slots.MISSING and self._is_same_making(value, entry):
+                self._keep(n, value)
+                return True
+        return False
+
+    def _is_same_making(self, value: Any, entry: Mapping[str, Any]) -> bool:
+        taken = {id(known) for known in self.objects.values()}
+        if id(value) in taken or type(value) is not audit.class_of(entry["class"], self.custom_objects):
+            return False
+        if "config" not in entry or entry["kind"] != "object":
+            return True
+        inside = {id(found.value): 0 for found in slots.walk({None: value}).objects[1:]}
+        try:
+            config = keras_api.stamped(value.get_config)
+        except (NotImplementedError, TypeError):
+            return True
+        now = configs.without_identity(configs.encode(config, inside, entry["name"] or ""))
+        then = configs.without_identity(entry["config"])
+        return bool({key: item for key, item in now.items() if key in then} == then)
+
+    def _keep(self, n: int, value: Any) -> None:
+        self.objects[n] = value
+        name = self.entries[n]["name"]
+        if name is not None and value.name != name:
+            keras_api.rename(value, name)
+        for position, (owner, _) in enumerate(self.entries[n]["held"]):
+            self._place(owner, n, position)
+        self._place_children(n)
+
+    def _place_children(self, owner: int) -> None:
+        for child, position in self.held_by.get(owner, ()):
+            self._place(owner, child, position)
+
+    def _place(self, owner: int, child: int, position: int) -> None:
+        """Makes the owner hold the child at one place, if both are there."""
+        steps = _steps(self.entries[child]["held"][position][1])
+        if owner not in self.objects or steps[0][0] in ("operation", "layer", "store"):
+            return
+        holder = self.objects[owner]
+        held = slots.get(holder, steps)
+        if child not in self.objects:
+            return
+        value = self.objects[child]
+        if held is value:
+            return
+        if slots.get(holder, steps[:-1]) is not slots.MISSING:
+            slots.put(holder, steps, value)
+
+    def _make(self, n: int) -> Any:
+        entry = self.entries[n]
+        cls = audit.class_of(entry["class"], self.custom_objects)
+        if cls is None:
+            raise self._error(n, "the class is not known here")
+        if entry["kind"] == "sequential":
+            layers = [self._use(layer) for layer in entry["layers"]]
+            shape = configs.decode(entry["shape"], {})
+            return self._guard(n, lambda: keras_api.make_sequential(cls, entry["name"], layers, shape))
+        if entry["kind"] == "functional":
+            for k in entry["nodes"]:
+                self.node(k)
+            inputs = configs.decode(entry["inputs"], self._tensors())
+            outputs = configs.decode(entry["outputs"], self._tensors())
+            extra = self._decode(entry["config"])
+            return self._guard(n, lambda: cls(inputs=inputs, outputs=outputs, name=entry["name"], **extra))
+        if "config" not in entry:
+            raise RebuildError(
+                "the object cannot be made: its class gives no config",
+                path=self.paths[n] or "the model",
+                expected="a get_config method that returns the constructor's arguments",
+                found=entry.get("no_config"),
+                remedy=f"write get_config for {entry['class']['class_name']}",
+            )
+        mentioned = set(configs.references(entry["config"]))
+        for other in sorted(mentioned):
+            self.object(other)
+        value = self._guard(n, lambda: self._from_config(entry))
+        self._keep_copies(n, value, mentioned)
+        self.used |= mentioned
+        return value
+
+    def _keep_copies(self, n: int, value: Any, mentioned: set[int]) -> None:
+        """What a wrapper such as `Bidirectional` copied is the child, unless the child is used elsewhere already."""
+        for child, position in self.held_by.get(n, ()):
+            if child in mentioned and child in self.made and child not in self.used:
+                held = slots.get(value, _steps(self.entries[child]["held"][position][1]))
+                if held is not self.objects[child] and type(held) is type(self.objects[child]):
+                    self.objects[child] = held
+                    self.made.discard(child)
+                    keras_api.rename(held, self.entries[child]["name"])
+                    self._forget_children(child)
+
+    def _forget_children(self, owner: int) -> None:
+        for child, position in self.held_by.get(owner, ()):
+            if position in self.entries[child]["found_at"] and child in self.objects and child not in self.used:
+                del self.objects[child]
+                self._forget_children(child)
+                self._find(child)
+
+    def _from_config(self, entry: Mapping[str, Any]) -> Any:
+        serialized = {**entry["class"], "config": self._decode(entry["config"])}
+        stubs = {number: self.objects[number] for number in configs.references(entry["config"])}
+        with keras_api.known_objects({_stamp(number): value for number, value in stubs.items()}):
+            return keras_api.deserialize(serialized, self.custom_objects, self.safe_mode)
+
+    def revive(self, inner: Any) -> Any:
+        """What an encoded config of Keras stands for."""
+        for other in configs.references(inner):
+            self.object(other)
+        stubs = {_stamp(number): self._use(number) for number in configs.references(inner)}
+        with keras_api.known_objects(stubs):
+            return keras_api.deserialize(self._decode(inner), self.custom_objects, self.safe_mode)
+
+    def _decode(self, value: Any) -> Any:
+        return configs.decode(value, self.reference)
+
+    def _stub(self, n: int) -> dict[str, Any]:
+        return {**self.entries[n]["class"], "config": {}, "shared_object_id": _stamp(n)}
+
+    def _use(self, n: int) -> Any:
+        value = self.object(n)
+        self.used.add(n)
+        return value
+
+    # --- nodes --------------------------------------------------------------------------------------
+
+    def node(self, k: int) -> Any:
+        """Node `k`: found in the model that makes it, or made by calling its operation."""
+        if k in self.nodes:
+            return self.nodes[k]
+        record = self.node_records[k]
+        operation = self._use(record["operation"])
+        node = self._found_node(k, record)
+        if node is None and record.get("input"):
+            node = operation._inbound_nodes[0]
+        if node is None:
+            if "args" not in record:
+                raise self._error(record["operation"], "the call is not in the model that should make it")
+            args = configs.decode(record["args"], self.argument_reference)
+            kwargs = configs.decode(record["kwargs"], self.argument_reference)
+            self._guard(record["operation"], lambda: operation(*args, **kwargs))
+            node = operation._inbound_nodes[-1]
+        self.nodes[k] = node
+        return node
+
+    def _found_node(self, k: int, record: Mapping[str, Any]) -> Any:
+        if "model" not in record or (record["model"] in self.made and "args" in record):
+            return None
+        if record["model"] in self.in_progress:
+            return None
+        graph = keras_api.graph_of(self.object(record["model"]))
+        if graph is None or record["position"] >= len(graph.nodes):
+            return None
+        node = graph.nodes[record["position"]]
+        return node if node.operation is self.objects[record["operation"]] else None
+
+    def _tensors(self) -> dict[str, Callable[[Any], Any]]:
+        return {"$tensor": lambda where: self.nodes[where[0]].outputs[where[1]], "$dict": self._pairs}
+
+    def _pairs(self, pairs: list[list[Any]]) -> dict[Any, Any]:
+        tensors = self._tensors()
+        return {configs.decode(key, tensors): configs.decode(item, tensors) for key, item in pairs}
+
+    # --- building -----------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        """Gives every layer that was built its state; owners first, for what their own `build` makes."""
+        later = []
+        for n, entry in enumerate(self.entries):
+            if not entry.get("built") or not (n in self.objects or self._find(n)):
+                continue
+            layer = self.objects[n]
+            if layer.built:
+                continue
+            if keras_api.built_by_default(layer):
+                later.append(n)
+            else:
+                self._guard(n, lambda layer=layer, entry=entry: self._build_one(layer, entry))  # type: ignore[misc]
+        for n in later:
+            layer, entry = self.objects[n], self.entries[n]
+            if not layer.built and self._misses_children(n):
+                self._guard(n, lambda layer=layer, entry=entry: self._build_one(layer, entry))  # type: ignore[misc]
+            if not layer.built:
+                keras_api.mark_built(layer, _shapes(self._decode(entry.get("build_config"))))
+
+    def _build_one(self, layer: Any, entry: Mapping[str, Any]) -> None:
+        config = self._decode(entry.get("build_config"))
+        own = keras_api.overrides(layer, "build_from_config", keras_api.Layer, keras_api.Model)
+        if config is None:
+            keras_api.mark_built(layer, None)
+        elif own or keras_api.built_by_default(layer):
+            layer.build_from_config(config)
+        elif "input_shape" in config:
+            layer.build(config["input_shape"])
+        else:
+            layer.build(**config["shapes_dict"])
+
+    def _misses_children(self, n: int) -> bool:
+        return any(
+            slots.get(self.objects[n], _steps(self.entries[child]["held"][position][1])) is slots.MISSING
+            for child, position in self.held_by.get(n, ())
+        )
+
+    def _set_facts(self, value: Any, entry: Mapping[str, Any]) -> None:
+        if "path" in entry:
+            keras_api.set_object_facts(value, path=entry["path"], parent_path=entry["parent_path"])
+            if not entry["built"] and value.built and keras_api.graph_of(value) is None:
+                value.built = False
+            elif entry["built"] and not value.built:
+                keras_api.mark_built(value, _shapes(self._decode(entry.get("build_config"))))
+
+    # --- errors -------------------------------------------------------------------------------------
+
+    def _guard(self, n: int, act: Callable[[], Any]) -> Any:
+        """Runs code of Keras or of the user; what it raises is told with the place."""
+        try:
+            return act()
+        except TiedioError:
+            raise
+        except Exception as error:  # user code may raise anything; nothing is swallowed
+            raise self._error(n, str(error).strip()) from error
+
+    def _error(self, n: int, found: str) -> RebuildError:
+        name = self.entries[n]["class"]["class_name"]
+        return RebuildError(
+            f"{name} cannot be made again",
+            path=self.paths[n] or "the model",
+            found=found,
+            remedy=f"check that get_config of {name} returns every argument of its constructor, and that from_config"
+            " and build use nothing else",
+        )
+
+
+def _steps(steps: Sequence[Any]) -> tuple[slots.Step, ...]:
+    return tuple((kind, key) for kind, key in steps)
+
+
+def _stamp(n: int) -> str:
+    return f"tiedio:{n}"
+
+
+def _shapes(build_config: Any) -> Any:
+    if build_config is None:
+        return None
+    return build_config.get("shapes_dict", build_config)
+

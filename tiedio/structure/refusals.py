@@ -1,0 +1,161 @@
+"""What format 1 does not carry is refused by name, before anything is written: never lost without a word."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from tiedio import keras_api, slots
+from tiedio.errors import ModelError
+
+# Attribute of Keras's preprocessing layers that is `None` when their state was adapted and stands in no config.
+_GIVEN = {
+    "Normalization": "input_mean",
+    "Discretization": "input_bin_boundaries",
+    "IntegerLookup": "input_vocabulary",
+    "StringLookup": "input_vocabulary",
+}
+_HOOKS = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
+
+
+def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
+    """Raises `ModelError` for the first object that holds state which no slot shows."""
+    held = {id(slot.variable) for slot in walk.slots}
+    for found in walk.objects:
+        _refuse_hooks(found)
+        _refuse_class_state(found)
+        for name, value in slots.own_attributes(found.value).items():
+            _refuse_attribute(slots.join(found.path, name), value)
+        for function in _functions(found.value):
+            _refuse_captured_state(found.path, function)
+    for slot in walk.slots:
+        if keras_api.storage_dtype(slot.variable) == "string":
+            raise ModelError(
+                "a variable of strings cannot be stored",
+                path=slot.path,
+                expected="a numeric dtype",
+                found="string",
+                remedy="keep vocabularies in the layer's config",
+            )
+    for name, root in walk.roots:
+        for variable in root.variables:
+            if id(variable) not in held:
+                raise ModelError(
+                    "a variable of the model is in no place that tiedio can see",
+                    path=variable.path,
+                    expected="an attribute of a layer, or a list or dict in one",
+                    found=f"only in the variables of {name or 'the model'}",
+                    remedy="hold it in an attribute of its layer",
+                )
+
+
+def _refuse_hooks(found: slots.FoundObject) -> None:
+    value = found.value
+    if not isinstance(value, keras_api.Layer):
+        return
+    given = _GIVEN.get(type(value).__name__)
+    if given is not None and getattr(value, given, None) is not None:
+        return
+    own = [hook for hook in _HOOKS if keras_api.overrides(value, hook, *keras_api.RAW_SLOTS_SUFFICE)]
+    if own:
+        raise ModelError(
+            "the layer stores state through hooks, which format 1 does not carry",
+            path=found.path or "the model",
+            expected="state in variables only",
+            found=f"{type(value).__name__} overrides {', '.join(own)}",
+            remedy="hold the state in variables or in get_config",
+        )
+
+
+def _refuse_class_state(found: slots.FoundObject) -> None:
+    for cls in type(found.value).__mro__:
+        if cls.__module__.partition(".")[0] in ("keras", "tensorflow", "builtins"):
+            continue
+        for name, value in vars(cls).items():
+            inner = getattr(value, "__func__", value)
+            if isinstance(inner, types.FunctionType):
+                _refuse_captured_state(found.path, inner)
+            if slots.classify(type(value)) in ("variable", "object"):
+                raise ModelError(
+                    "a variable or layer belongs to the class and not to the layer",
+                    path=slots.join(found.path, name),
+                    expected="an attribute of the instance",
+                    found=f"attribute {name!r} of class {cls.__name__}",
+                    remedy=f"set self.{name} in the constructor",
+                )
+
+
+def _refuse_attribute(path: str, value: Any) -> None:
+    stack = [(path, value)]
+    seen: set[int] = set()
+    while stack:
+        where, item = stack.pop()
+        if isinstance(item, keras_api.BaseOptimizer):
+            raise ModelError(
+                "an optimizer in an attribute is not carried; only the one that the model compiles with is",
+                path=where,
+                expected="model.compile(optimizer=...)",
+                found=type(item).__name__,
+                remedy="remove the attribute before saving, or compile with the optimizer",
+            )
+        if keras_api.is_backend_variable(item):
+            raise ModelError(
+                "a variable of the backend is not tracked by Keras and would be lost",
+                path=where,
+                expected="keras.Variable",
+                found=f"{type(item).__module__}.{type(item).__name__}",
+                remedy="use self.add_weight or keras.Variable",
+            )
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, (list, tuple)):
+            stack.extend((f"{where}/{i}", part) for i, part in enumerate(item))
+        elif isinstance(item, dict):
+            stack.extend((f"{where}/{key}", part) for key, part in item.items())
+
+
+def _functions(owner: Any) -> Iterator[types.FunctionType]:
+    """Functions that an object holds in an attribute: activations, `Lambda` functions, initializers."""
+    for value in slots.own_attributes(owner).values():
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            inner = getattr(item, "func", item)
+            inner = getattr(inner, "__func__", inner)
+            if isinstance(inner, types.FunctionType):
+                yield inner
+
+
+@functools.lru_cache(maxsize=4096)
+def _global_names(code: types.CodeType) -> tuple[str, ...]:
+    """Names that the code reads from its module; attribute names do not count."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names.update(_global_names(constant))
+    return tuple(sorted(names))
+
+
+def _refuse_captured_state(path: str, function: types.FunctionType) -> None:
+    """A function that reaches a layer from outside is tied to that very layer, which no file can name."""
+    if (function.__module__ or "").partition(".")[0] == "keras":
+        return
+    reached = {name: function.__globals__.get(name) for name in _global_names(function.__code__)}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            reached[name] = cell.cell_contents
+        except ValueError:  # a cell that is not filled yet
+            continue
+    for name, value in reached.items():
+        items = value if isinstance(value, (list, tuple)) else (value,)
+        for item in items:
+            if slots.classify(type(item)) in ("variable", "object"):
+                raise ModelError(
+                    "a function uses a layer or variable from outside, so the tie would be lost",
+                    path=path or "the model",
+                    expected="a layer that holds what it shares in an attribute",
+                    found=f"function {function.__name__!r} reads {name!r}",
+                    remedy="write a layer that takes the other layer as a constructor argument",
+                )

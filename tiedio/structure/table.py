@@ -1,0 +1,283 @@
+"""Model → flat table: each object once, by number, with its config, its graph and the places that hold it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tiedio import configs, keras_api, slots
+from tiedio.errors import ModelError
+from tiedio.structure import plan
+from tiedio.structure.refusals import refuse_what_cannot_be_carried
+
+BASE_ARGUMENTS = ("name", "trainable", "dtype", "activity_regularizer")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The structure of the roots.
+
+    Args:
+        record: the JSON value that is written.
+        constants: name → array or tensor that stood as an argument of a node.
+    """
+
+    record: dict[str, Any]
+    constants: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """All nodes of all graphs, each once, and where their symbolic tensors come from."""
+
+    nodes: list[Any]
+    number: dict[int, int]
+    tensor: dict[int, tuple[int, int]]
+
+
+def tabulate(walk: slots.Walk) -> Table:
+    """The flat table of all objects of a walk.
+
+    Raises:
+        ModelError: if an object cannot be described: no config, a config with a value that JSON cannot carry,
+            or state that format 1 does not carry.
+    """
+    refuse_what_cannot_be_carried(walk)
+    number = {id(found.value): n for n, found in enumerate(walk.objects)}
+    by_path = {found.path: n for n, found in enumerate(walk.objects)}
+    graphs = {n: g for n, f in enumerate(walk.objects) if (g := keras_api.graph_of(f.value)) is not None}
+    nodes = _collect_nodes(graphs)
+    constants: dict[str, Any] = {}
+    entries = [
+        _describe(found, number, by_path, graphs.get(n), nodes, walk) for n, found in enumerate(walk.objects)
+    ]
+    for entry, places in zip(entries, plan.found_at(entries), strict=True):
+        entry["found_at"] = places
+    makers = {n for n in graphs if entries[n]["kind"] != "functional" or entries[n]["found_at"]}
+    found_in = _found_nodes(graphs, makers, nodes)
+    records = []
+    for n, node in enumerate(nodes.nodes):
+        record = _describe_node(node, number)
+        if n in found_in:
+            record["model"], record["position"] = found_in[n]
+        if "input" not in record and (n not in found_in or entries[found_in[n][0]]["kind"] == "functional"):
+            record |= _describe_arguments(n, node, number, nodes, walk, constants)
+        records.append(record)
+    table = {
+        "objects": entries,
+        "nodes": records,
+        "steps": plan.order(entries, records, [by_path[f.path] for f in _roots(walk)]),
+    }
+    return Table(table, constants)
+
+
+def _roots(walk: slots.Walk) -> list[slots.FoundObject]:
+    by_id = {id(found.value): found for found in walk.objects}
+    return [by_id[id(model)] for _, model in walk.roots]
+
+
+def _collect_nodes(graphs: Mapping[int, keras_api.Graph]) -> _Nodes:
+    nodes: list[Any] = []
+    number: dict[int, int] = {}
+    tensor: dict[int, tuple[int, int]] = {}
+    for graph in graphs.values():
+        for node in graph.nodes:
+            if id(node) not in number:
+                number[id(node)] = len(nodes)
+                tensor |= {id(output): (len(nodes), i) for i, output in enumerate(node.outputs)}
+                nodes.append(node)
+    return _Nodes(nodes, number, tensor)
+
+
+def _found_nodes(
+    graphs: Mapping[int, keras_api.Graph], makers: set[int], nodes: _Nodes
+) -> dict[int, tuple[int, int]]:
+    """Nodes that a model makes in its own constructor: node → (model, position in its graph)."""
+    found: dict[int, tuple[int, int]] = {}
+    for model in sorted(makers):
+        for position, node in enumerate(graphs[model].nodes):
+            if not node.is_input:
+                found.setdefault(nodes.number[id(node)], (model, position))
+    return found
+
+
+def _describe(
+    found: slots.FoundObject,
+    number: Mapping[int, int],
+    by_path: Mapping[str, int],
+    graph: keras_api.Graph | None,
+    nodes: _Nodes,
+    walk: slots.Walk,
+) -> dict[str, Any]:
+    """One entry of the table."""
+    value = found.value
+    held = [
+        [by_path[owner], [list(step) for step in _plain_steps(steps, found.path)]]
+        for owner, steps in found.holders
+        if steps[0][0] != "store"
+    ]
+    entry: dict[str, Any] = {
+        "kind": "object",
+        "class": keras_api.class_reference(type(value)),
+        "name": getattr(value, "name", None),
+        "held": held,
+    }
+    if isinstance(value, keras_api.Layer):
+        entry["built"] = bool(value.built)
+        entry["path"] = value.path
+        entry["parent_path"] = vars(value).get("_parent_path")
+        build = value.get_build_config()
+        if build is not None and not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
+            stamped = keras_api.stamped(lambda: dict(build))
+            entry["build_config"] = configs.encode(stamped, number, found.path)
+    if isinstance(value, keras_api.Sequential) and _is_plain_sequential(value):
+        layers = keras_api.sequential_layers(value)
+        shape = None if graph is None else layers[0].batch_shape
+        entry |= {"kind": "sequential", "layers": [number[id(layer)] for layer in layers]}
+        entry["shape"] = configs.encode(None if shape is None else tuple(shape), {}, found.path)
+    elif graph is not None and isinstance(value, keras_api.Functional) and _is_plain_functional(value):
+        entry |= {"kind": "functional", "nodes": [nodes.number[id(node)] for node in graph.nodes]}
+        entry["operations"] = [number[id(operation)] for operation in graph.operations]
+        entry["config"] = _functional_extra(value, number, found.path)
+        entry["inputs"] = _encode_tensors(graph.inputs, nodes, found.path)
+        entry["outputs"] = _encode_tensors(graph.outputs, nodes, found.path)
+    else:
+        config, reason = _config_of(value, number, found.path)
+        if config is not None:
+            entry["config"] = config
+        else:
+            entry["no_config"] = reason
+        if graph is not None:
+            entry["nodes"] = [nodes.number[id(node)] for node in graph.nodes]
+    return entry
+
+
+def _plain_steps(steps: tuple[slots.Step, ...], path: str) -> list[slots.Step]:
+    for kind, key in steps:
+        if kind == "key" and not isinstance(key, (str, int, type(None))):
+            raise ModelError(
+                "a dict that holds a layer has a key that cannot be stored",
+                path=path,
+                expected="a string or an integer",
+                found=repr(key),
+                remedy="use string keys",
+            )
+    return list(steps)
+
+
+def _is_plain_sequential(value: Any) -> bool:
+    cls = type(value)
+    if cls is keras_api.Sequential:
+        return True
+    parameters = list(inspect.signature(cls.__init__).parameters)
+    own = keras_api.overrides(value, "get_config") or keras_api.overrides(value, "from_config")
+    return not own and parameters == list(inspect.signature(keras_api.Sequential.__init__).parameters)
+
+
+def _is_plain_functional(value: Any) -> bool:
+    return keras_api.has_functional_constructor(type(value)) and not keras_api.overrides(value, "from_config")
+
+
+def _functional_extra(value: Any, number: Mapping[int, int], path: str) -> Any:
+    """Constructor arguments beside inputs, outputs and name that a class adds to the functional config."""
+    if not keras_api.overrides(value, "get_config"):
+        return {}
+    config = keras_api.stamped(value.get_config)
+    known = ("name", "trainable", "layers", "input_layers", "output_layers")
+    return configs.encode({key: item for key, item in config.items() if key not in known}, number, path)
+
+
+def _config_of(value: Any, number: Mapping[int, int], path: str) -> tuple[Any, str | None]:
+    """The constructor arguments of an object, or why there are none."""
+    try:
+        if isinstance(value, (keras_api.Functional, keras_api.Sequential)) and not keras_api.overrides(
+            value, "get_config"
+        ):
+            config = keras_api.auto_config(value)
+            if config is None:
+                return None, f"{type(value).__name__} has its own constructor and no get_config"
+            config["name"] = value.name
+        else:
+            config = keras_api.stamped(value.get_config)
+    except (NotImplementedError, TypeError) as error:
+        return None, str(error).strip().splitlines()[0]
+    if not keras_api.overrides(value, "from_config"):
+        config = _accepted(type(value), config)
+    return configs.encode(config, number, path), None
+
+
+def _accepted(cls: type, config: dict[str, Any]) -> dict[str, Any]:
+    """The config without the base arguments that the constructor does not take; they are set afterwards."""
+    parameters = inspect.signature(cls.__init__).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return config
+    return {key: item for key, item in config.items() if key in parameters or key not in BASE_ARGUMENTS}
+
+
+def _describe_node(node: Any, number: Mapping[int, int]) -> dict[str, Any]:
+    record: dict[str, Any] = {"operation": number[id(node.operation)], "call": _call_number(node)}
+    if node.is_input and isinstance(node.operation, keras_api.InputLayer):
+        record["input"] = True
+    return record
+
+
+def _describe_arguments(
+    n: int, node: Any, number: Mapping[int, int], nodes: _Nodes, walk: slots.Walk, constants: dict[str, Any]
+) -> dict[str, Any]:
+    where = slots.join(walk.objects[number[id(node.operation)]].path, "@call")
+    encode = _ArgumentEncoder(number, nodes, walk.canonical_slots(), where, n, constants)
+    return {"args": encode(node.arguments.args), "kwargs": encode(node.arguments.kwargs)}
+
+
+def _call_number(node: Any) -> int:
+    return next(i for i, other in enumerate(node.operation._inbound_nodes) if other is node)
+
+
+def _encode_tensors(structure: Any, nodes: _Nodes, path: str) -> Any:
+    """A structure of symbolic tensors as JSON."""
+    return _ArgumentEncoder({}, nodes, {}, path, 0, {})(structure)
+
+
+class _ArgumentEncoder:
+    """Encodes arguments of a node: symbolic tensors, live variables, constants and plain values."""
+
+    def __init__(
+        self,
+        number: Mapping[int, int],
+        nodes: _Nodes,
+        variables: Mapping[int, str],
+        where: str,
+        node: int,
+        constants: dict[str, Any],
+    ) -> None:
+        self.number, self.nodes, self.variables = number, nodes, variables
+        self.where, self.node, self.constants = where, node, constants
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, keras_api.KerasTensor):
+            if id(value) not in self.nodes.tensor:
+                raise ModelError(
+                    "an argument comes from outside of every graph that is saved",
+                    path=self.where,
+                    found=repr(value),
+                    remedy="save the model that it comes from together with this one",
+                )
+            return {"$tensor": list(self.nodes.tensor[id(value)])}
+        if slots.is_variable(value):
+            return {"$variable": self.variables[id(value)]}
+        if isinstance(value, tuple):
+            return {"$tuple": [self(item) for item in value]}
+        if isinstance(value, list):
+            return [self(item) for item in value]
+        if isinstance(value, Mapping):
+            return {"$dict": [[self(key), self(item)] for key, item in value.items()]}
+        kind = keras_api.array_kind(value)
+        if kind is not None:
+            name = f"@constant/{self.node}/{len(self.constants)}"
+            self.constants[name] = value
+            return {"$constant": [kind, name]}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return configs.encode(value, {}, self.where)
+        return {"$keras": configs.encode(keras_api.stamped(lambda: value), self.number, self.where)}

@@ -1,0 +1,126 @@
+"""Variable ↔ bytes: each tensor once, without a copy where the address allows it."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+
+from tiedio import keras_api
+from tiedio.errors import MismatchError, ModelError
+from tiedio.manifest import SAFETENSORS_CODES
+
+ALIGNMENT = 64
+"""TensorFlow takes an unaligned buffer without a word and aborts the process later: check every address."""
+
+_LAZY_BYTES = 1 << 16
+_FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+
+# What NumPy and TensorFlow both pass through DLPack as it is.
+_SHARED = {"float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"}
+
+
+def code_of(dtype: str, path: str) -> str:
+    """The safetensors code of a Keras dtype.
+
+    Raises:
+        ModelError: if safetensors has none.
+    """
+    if dtype not in SAFETENSORS_CODES:
+        raise ModelError(
+            "a tensor of this dtype cannot be stored", path=path, expected=", ".join(SAFETENSORS_CODES), found=dtype
+        )
+    return SAFETENSORS_CODES[dtype]
+
+
+def numpy_dtype(dtype: str) -> np.dtype[Any]:
+    """The NumPy dtype of a Keras dtype."""
+    return np.dtype(getattr(ml_dtypes, dtype)) if dtype in ("bfloat16", *_FLOAT8) else np.dtype(dtype)
+
+
+def array_of(value: Any) -> np.ndarray[Any, Any]:
+    """The value of a variable, tensor or array as a NumPy array, read-only and without a copy where possible."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value)
+    if keras.backend.backend() == "tensorflow":
+        return _tensorflow_array(value)
+    return np.asarray(keras.ops.convert_to_numpy(value))
+
+
+def _tensorflow_array(value: Any) -> np.ndarray[Any, Any]:
+    import tensorflow as tf
+
+    if isinstance(value, keras.Variable):
+        value = keras_api.raw_value(value)
+    if isinstance(value, tf.Variable):
+        value = value.read_value()
+    if value.dtype == tf.bfloat16:
+        bits = np.asarray(memoryview(tf.bitcast(value, tf.uint16)))
+        return bits.view(ml_dtypes.bfloat16)
+    try:
+        return np.asarray(memoryview(value))
+    except (BufferError, TypeError, ValueError):
+        return np.asarray(value.numpy())
+
+
+def zeros(shape: Sequence[int], dtype: str) -> Any:
+    """A tensor of zeros whose pages are not touched: they cost nothing until somebody writes to them."""
+    size = int(np.prod(shape, dtype=object)) if len(shape) else 1
+    if dtype not in SAFETENSORS_CODES or size * numpy_dtype(dtype).itemsize < _LAZY_BYTES:
+        return keras.ops.zeros(tuple(shape), dtype=dtype)
+    pages = mmap.mmap(-1, size * numpy_dtype(dtype).itemsize)
+    return as_tensor(np.frombuffer(pages, np.uint8), shape, dtype)
+
+
+def as_tensor(raw: np.ndarray[Any, Any], shape: Sequence[int], dtype: str) -> Any:
+    """Bytes as a backend tensor; on TensorFlow it shares the bytes if their address is a multiple of 64.
+
+    Args:
+        raw: one-dimensional `uint8` array of exactly the tensor's bytes.
+        shape: shape of the tensor.
+        dtype: Keras dtype of the tensor.
+    """
+    if raw.size and raw.ctypes.data % ALIGNMENT:
+        raw = _aligned_copy(raw)
+    array = raw.view(numpy_dtype(dtype)).reshape(tuple(shape))
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.convert_to_tensor(array.copy(), dtype=dtype)
+    import tensorflow as tf
+
+    if not raw.size or not raw.flags.writeable:
+        return tf.constant(array, dtype=dtype)
+    if dtype in _SHARED:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    if dtype == "bfloat16":
+        bits = tf.experimental.dlpack.from_dlpack(array.view(np.uint16).__dlpack__())
+        return tf.bitcast(bits, tf.bfloat16)
+    return tf.constant(array, dtype=dtype)
+
+
+def _aligned_copy(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    room = np.empty(raw.size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    room[start : start + raw.size] = raw
+    return room[start : start + raw.size]
+
+
+def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
+    """Gives a variable the value that its bytes stand for, without a cast.
+
+    Raises:
+        MismatchError: if the number of bytes is not the variable's.
+    """
+    shape = tuple(int(size) for size in variable.shape)
+    dtype = keras_api.storage_dtype(variable)
+    expected = int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
+    if raw.size != expected:
+        raise MismatchError("the tensor has another size than its variable", path=path, expected=expected, found=raw.size)
+    tensor = as_tensor(raw, shape, dtype)
+    if keras.backend.backend() == "tensorflow":
+        keras_api.raw_value(variable).assign(tensor)
+    else:
+        variable.assign(tensor)
