@@ -51,12 +51,16 @@ def alias(
 
 
 def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[int, Any]) -> Any:
-    """A variable that already stands in one of the slots and is free; never one of another shape or dtype."""
+    """A variable that already stands in one of the slots, is free, and is alike in what cannot be changed."""
     for slot in spec.slots:
         if slot.path in found:
             variable = found[slot.path].variable
-            same = tuple(variable.shape) == spec.shape and keras_api.storage_dtype(variable) == spec.dtype
-            if same and id(variable) not in used:
+            alike = (
+                tuple(variable.shape) == spec.shape
+                and keras_api.storage_dtype(variable) == spec.dtype
+                and keras_api.created_trainable(variable) == spec.created_trainable
+            )
+            if alike and id(variable) not in used:
                 return variable
     return None
 
@@ -64,6 +68,13 @@ def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[
 def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any], variable: Any) -> None:
     if current is not None:
         owner, steps = owners[current.owner], current.steps
+        if steps[0][0] == "store":
+            raise MismatchError(
+                "a variable that no attribute holds cannot be tied",
+                path=path,
+                found="a variable that only its layer's code can reach",
+                remedy="hold the variable in an attribute of its layer",
+            )
     else:
         owner, steps = _locate(path, owners)
     try:

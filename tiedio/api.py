@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
-from tiedio import keras_api, slots, ties
+from tiedio import keras_api, session, slots, ties
 from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import ModelError, NoSuchFileError, PathError
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
@@ -99,8 +98,7 @@ def load(
             metadata_of(reader.header, TRAINING_KEY, name),
             name,
         )
-        with ExitStack() as stack:
-            stack.enter_context(keras_api.untouched_randomness())
+        with session.untouched_randomness():
             restored = restore(
                 parsed,
                 custom_objects=custom_objects or {},
@@ -139,6 +137,7 @@ def _as_roots(model: Any) -> dict[str | None, Any]:
     roots: dict[Any, Any] = dict(model) if isinstance(model, Mapping) else {None: model}
     if not roots:
         raise ModelError("there is no model to save", path="model", found="an empty dict")
+    named = isinstance(model, Mapping)
     for name, root in roots.items():
         if not isinstance(root, keras_api.Model):
             raise ModelError(
@@ -148,13 +147,13 @@ def _as_roots(model: Any) -> dict[str | None, Any]:
                 found=type(root).__name__,
                 remedy="wrap layers in a keras.Model",
             )
-        if name is not None and not isinstance(name, str):
+        if named and not isinstance(name, str):
             raise ModelError("the name of a root is no string", path="model", expected="str", found=repr(name))
     return roots
 
 
 def _as_given(manifest: Manifest, roots: Mapping[str | None, Any]) -> Any:
-    return roots[None] if None in roots else dict(roots)
+    return roots[manifest.roots[0].name] if manifest.roots[0].name is None else dict(roots)
 
 
 def _checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
@@ -181,13 +180,13 @@ def _checked_source(path: str | os.PathLike[str]) -> str:
 
 
 def _checked_suffix(path: str | os.PathLike[str]) -> str:
-    name = os.fspath(path)
-    if not isinstance(name, str) or not name.endswith(SUFFIX):
+    name = str(os.fspath(path))
+    if not name.endswith(SUFFIX):
         raise PathError(
             "the file name has the wrong suffix",
-            path=str(name),
+            path=name,
             expected=f"a name that ends in {SUFFIX}",
-            found=os.path.splitext(str(name))[1] or "no suffix",
+            found=os.path.splitext(name)[1] or "no suffix",
             remedy=f"save to 'model{SUFFIX}'",
         )
     return name

@@ -12,9 +12,7 @@ from tiedio.manifest import Manifest, Object, Variable
 _SHOWN = 8
 
 
-def require_equal(
-    expected: Manifest, objects: Sequence[Object], variables: Sequence[Variable], remedy: str
-) -> None:
+def require_equal(expected: Manifest, objects: Sequence[Object], variables: Sequence[Variable], remedy: str) -> None:
     """Raises `MismatchError` unless objects, ties, attributes and orders are the manifest's.
 
     Args:

@@ -7,11 +7,14 @@ value that JSON cannot say is an object with one key that starts with `$`.
 from __future__ import annotations
 
 import base64
+import marshal
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tiedio import keras_api
 from tiedio.errors import FormatError, ModelError
+from tiedio.strict_json import MAX_INTEGER
 
 Reference = Callable[[Any], Any]
 
@@ -27,10 +30,14 @@ def encode(value: Any, objects: Mapping[int, int], where: str) -> Any:
     Raises:
         ModelError: if the config holds something that JSON cannot carry.
     """
-    if value is None or isinstance(value, (bool, str)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str) and value.isprintable():
+        return value
+    if isinstance(value, str):
+        return _require(not _has_surrogate(value), value, "text that is valid Unicode", where)
     if isinstance(value, int):
-        return int(value)
+        return int(_require(abs(value) <= MAX_INTEGER, value, "integers up to 2**63", where))
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
     if isinstance(value, bytes):
@@ -50,16 +57,60 @@ def encode(value: Any, objects: Mapping[int, int], where: str) -> Any:
     )
 
 
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _require(holds: bool, value: Any, expected: str, where: str) -> Any:
+    if not holds:
+        raise ModelError(
+            "the config holds a value that cannot be stored",
+            path=where or "the model",
+            expected=expected,
+            found=repr(value)[:60],
+            remedy="return another value from get_config",
+        )
+    return value
+
+
 def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, int], where: str) -> Any:
     stamp = value.get("shared_object_id") if "class_name" in value else None
     if stamp is not None:
         if stamp in objects:
             return {"$object": objects[stamp]}
+        if keras_api.names_a_layer(value):
+            raise ModelError(
+                "the config embeds a layer that is in no attribute, so its weights would be lost",
+                path=where or "the model",
+                expected="a layer that the model reaches through its attributes",
+                found=str(value["class_name"]),
+                remedy="hold the layer in an attribute of the object whose get_config returns it",
+            )
         value = {key: item for key, item in value.items() if key != "shared_object_id"}
+    if value.get("class_name") == "__lambda__" and isinstance(value.get("config"), Mapping):
+        value = {**value, "config": _stable_lambda(value["config"])}
     if all(isinstance(key, str) and not key.startswith("$") for key in value):
         return {key: encode(item, objects, where) for key, item in value.items()}
     pairs = [[encode(key, objects, where), encode(item, objects, where)] for key, item in value.items()]
     return {"$dict": pairs}
+
+
+def _stable_code(code: str) -> str:
+    """A marshaled code object as `Lambda` stores it, in bytes that depend on the code alone.
+
+    From version 3 on marshal marks objects by their reference count, which changes from run to run.
+    """
+    return base64.encodebytes(marshal.dumps(marshal.loads(base64.b64decode(code)), 2)).decode("ascii")
+
+
+def _stable_lambda(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A lambda's config with its code in a form that does not change from one save to the next."""
+    if isinstance(config.get("code"), str):
+        return {**config, "code": _stable_code(config["code"])}
+    dumped = config.get("value")
+    if isinstance(dumped, (list, tuple)) and dumped and isinstance(dumped[0], str):
+        return {**config, "value": (_stable_code(dumped[0]), *dumped[1:])}
+    return dict(config)
 
 
 def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
@@ -76,9 +127,12 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
         return [decode(item, reference) for item in value]
     if not isinstance(value, dict):
         return value
-    key = next(iter(value), "")
-    if len(value) != 1 or not key.startswith("$"):
+    marked = [name for name in value if name.startswith("$")]
+    if not marked:
         return {name: decode(item, reference) for name, item in value.items()}
+    key = marked[0]
+    if len(value) != 1:
+        raise FormatError("a reference in a config does not stand alone", path="structure", found=repr(key)[:60])
     inner = value[key]
     if key in reference:
         return reference[key](inner)
@@ -89,7 +143,7 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
     if key == "$float" and inner in ("nan", "inf", "-inf"):
         return float(inner)
     if key == "$bytes" and isinstance(inner, str):
-        return base64.b64decode(inner)
+        return base64.b64decode(inner, validate=True)
     raise FormatError("unknown key in a config", path="structure", found=repr(key)[:60])
 
 

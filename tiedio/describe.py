@@ -46,6 +46,7 @@ def describe_variable(variable: Any, slot_paths: tuple[str, ...]) -> manifest.Va
         name=variable.name,
         path=variable.path,
         trainable=bool(variable.trainable),
+        created_trainable=keras_api.created_trainable(variable),
         autocast=bool(variable._autocast),
         aggregation=variable.aggregation,
         synchronization=variable.synchronization,

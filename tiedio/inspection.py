@@ -44,9 +44,7 @@ def manifest_of(header: Header, path: str) -> Manifest:
     check_version(int(version) if version.isdecimal() and len(version) < 9 else version, path)
     manifest = Manifest.from_json(text, path)
     if str(manifest.format) != version:
-        raise FormatError(
-            "the file names two format versions", path=path, expected=version, found=str(manifest.format)
-        )
+        raise FormatError("the file names two format versions", path=path, expected=version, found=str(manifest.format))
     _check_tensors(manifest, header, path)
     return manifest
 

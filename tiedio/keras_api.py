@@ -5,10 +5,11 @@ Every private name here was read in Keras 3.15.1; `tests/test_keras_api.py` fail
 
 from __future__ import annotations
 
-import random
+import dataclasses
+import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
@@ -16,7 +17,6 @@ from tiedio.errors import BackendError
 
 try:
     import keras
-    import numpy as np
     from keras.src import api_export, backend
     from keras.src.backend.common import global_state
     from keras.src.initializers.random_initializers import RandomInitializer
@@ -43,6 +43,8 @@ Model = keras.Model
 Sequential = keras.Sequential
 InputLayer = keras.layers.InputLayer
 SeedGenerator = keras.random.SeedGenerator
+Loss = keras.losses.Loss
+LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
 tree = keras.tree
 
 RAW_SLOTS_SUFFICE = (
@@ -51,7 +53,16 @@ RAW_SLOTS_SUFFICE = (
 )  # fmt: skip
 """Classes whose own saving hooks only rename variables or merge LoRA: storing their slots raw loses nothing."""
 
-__all__ = ["BaseOptimizer", "Functional", "KerasSaveable", "Layer", "Metric", "Operation"]
+__all__ = [
+    "GLOBAL_SEED_GENERATOR",
+    "BaseOptimizer",
+    "Functional",
+    "KerasSaveable",
+    "Layer",
+    "Metric",
+    "Operation",
+    "keras",
+]
 
 # Bookkeeping attributes of Keras's base classes. They hold no state of their own: what they list is
 # reached through the attributes that user code set, or through `stores` and `graph_of` below.
@@ -101,11 +112,15 @@ def bookkeeping_names(owner: Any) -> frozenset[str]:
 
 
 def stores(owner: Any) -> dict[str, list[Any]]:
-    """The ordered lists that Keras's tracker keeps for `owner`: store name → list, live and not a copy."""
+    """The ordered lists that Keras's tracker keeps for `owner`: store name → list, live and not a copy.
+
+    A `Sequential` reads its layers from a list of its own; the tracker's is a heap of all it ever had.
+    """
     tracker = getattr(owner, "_tracker", None)
     if tracker is None:
         return {}
-    return {name: store for name, (_, store) in tracker.config.items() if name in _STORES}
+    unread = "layers" if isinstance(owner, Sequential) else None
+    return {name: store for name, (_, store) in tracker.config.items() if name in _STORES and name != unread}
 
 
 def set_store(owner: Any, name: str, values: Sequence[Any]) -> None:
@@ -132,7 +147,10 @@ def unlocked(owner: Any) -> Iterator[None]:
 def set_attribute(owner: Any, name: str, value: Any) -> None:
     """Sets an attribute through Keras and its backend, so that every registry follows, built or not."""
     with unlocked(owner):
-        setattr(owner, name, value)
+        try:
+            setattr(owner, name, value)
+        except dataclasses.FrozenInstanceError:
+            object.__setattr__(owner, name, value)
 
 
 class Graph:
@@ -160,6 +178,17 @@ def sequential_layers(model: Any) -> list[Any]:
     return list(model._layers)
 
 
+def inner_graph_name(model: Any) -> str:
+    """The automatic name of the functional model that runs a built `Sequential`."""
+    return str(model._functional.name)
+
+
+def rename_inner_graph(model: Any, name: str) -> None:
+    """Gives the functional model inside a `Sequential`, if it is built, another name."""
+    if model._functional is not None:
+        model._functional.name = name
+
+
 def make_sequential(cls: type, name: str, layers: Sequence[Any], batch_shape: Any) -> Any:
     """A `Sequential` of these very layers, repeats included, built for `batch_shape` unless it is `None`."""
     model = cls(name=name)
@@ -175,6 +204,12 @@ def set_node_arguments(node: Node, args: Any, kwargs: Any) -> None:
     arguments = node.arguments
     arguments.args, arguments.kwargs = args, kwargs
     arguments._flat_arguments = tree.flatten((args, kwargs))
+
+
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """The parameters of a class's `__init__`, `self` included; Keras's `__new__` hides them from `inspect`."""
+    initialize: Any = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
+    return dict(inspect.signature(initialize).parameters)
 
 
 def has_functional_constructor(cls: type) -> bool:
@@ -199,25 +234,9 @@ def overrides(owner: Any, method: str, *bases: type) -> bool:
     return True
 
 
-def versions() -> dict[str, str]:
-    """Versions and backend that a file notes."""
-    return {"keras": str(keras.__version__), "backend": str(keras.backend.backend())}
-
-
-def array_kind(value: Any) -> str | None:
-    """`"numpy"`, `"scalar"` (of NumPy) or `"tensor"` (of the backend); `None` for anything else."""
-    if isinstance(value, np.ndarray):
-        return "numpy"
-    if isinstance(value, np.generic):
-        return "scalar"
-    return "tensor" if keras.ops.is_tensor(value) else None
-
-
-def as_array_kind(kind: str, array: Any) -> Any:
-    """The inverse of `array_kind`: `array`, a NumPy array, as what it was."""
-    if kind == "tensor":
-        return keras.ops.convert_to_tensor(array)
-    return array[()] if kind == "scalar" else array
+def policy_of(layer: Any) -> Any:
+    """The config of a layer's dtype policy."""
+    return keras.dtype_policies.serialize(layer.dtype_policy)
 
 
 def rename(value: Any, name: str) -> None:
@@ -236,6 +255,10 @@ def refresh_names(value: Any) -> None:
 # --- configs ---------------------------------------------------------------------------------------
 
 
+get_global = global_state.get_global_attribute
+set_global = global_state.set_global_attribute
+
+
 class _StampAll(dict[int, Any]):
     """Makes Keras stamp `shared_object_id` on every object it serializes, at the first sighting too."""
 
@@ -247,7 +270,8 @@ class _StampAll(dict[int, Any]):
 
 
 @contextmanager
-def _global(name: str, value: Any) -> Iterator[None]:
+def global_attribute(name: str, value: Any) -> Iterator[None]:
+    """Sets one of Keras's thread-local global attributes for the length of the block."""
     before = global_state.get_global_attribute(name)
     global_state.set_global_attribute(name, value)
     try:
@@ -258,16 +282,16 @@ def _global(name: str, value: Any) -> Iterator[None]:
 
 def stamped(get: Callable[[], Any]) -> Any:
     """What `get` returns, serialized by Keras, each object in it stamped with its identity."""
-    with _global("shared_objects/id_to_config_map", _StampAll()):
+    with global_attribute("shared_objects/id_to_config_map", _StampAll()):
         return keras.saving.serialize_keras_object(get())
 
 
 @contextmanager
-def known_objects(objects: dict[int, Any]) -> Iterator[None]:
+def known_objects(objects: Mapping[str, Any]) -> Iterator[None]:
     """Inside the block Keras answers a config stamped with a key of `objects` with that very object."""
     with (
-        _global("shared_objects/id_to_obj_map", objects),
-        _global("shared_objects/id_to_config_map", None),
+        global_attribute("shared_objects/id_to_obj_map", objects),
+        global_attribute("shared_objects/id_to_config_map", None),
     ):
         yield
 
@@ -292,6 +316,14 @@ def class_reference(symbol: Any) -> dict[str, Any]:
     }
 
 
+def names_a_layer(config: Any) -> bool:
+    """Whether a serialized object is a layer or model: something with weights of its own."""
+    found = keras.saving.get_registered_object(config.get("registered_name") or "")
+    if found is None:
+        found = api_export.get_symbol_from_name(f"{config.get('module')}.{config['class_name']}")
+    return config.get("build_config") is not None or (isinstance(found, type) and issubclass(found, Layer))
+
+
 def public_symbol(name: str) -> Any:
     """The object that Keras exports as `name` (such as `keras.layers.Dense`), or `None`."""
     return api_export.get_symbol_from_name(name)
@@ -311,15 +343,15 @@ def raw_value(variable: Any) -> Any:
     return variable._value
 
 
+def created_trainable(variable: Any) -> bool:
+    """The flag that the backend's variable was made with; it cannot be changed afterwards."""
+    own = getattr(raw_value(variable), "trainable", True)
+    return own if isinstance(own, bool) else True
+
+
 def storage_dtype(variable: Any) -> str:
     """The dtype that the variable is stored in, whatever autocast scope is active."""
     return str(keras.backend.standardize_dtype(variable._dtype))
-
-
-def is_backend_variable(value: Any) -> bool:
-    """Whether `value` is a bare variable of the backend (such as `tf.Variable`), which Keras does not track."""
-    own = type(value)
-    return own.__name__.endswith("Variable") and own.__module__.startswith("tensorflow.")
 
 
 class _Active(threading.local):
@@ -362,43 +394,6 @@ def without_values(zeros: Callable[[Any, str], Any]) -> Iterator[None]:
             _patch_count -= 1
             if _patch_count == 0:
                 backend.Variable._initialize_with_initializer = _original
-
-
-# --- global state ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def untouched_randomness() -> Iterator[None]:
-    """Puts Python's, NumPy's and Keras's random state back as it was after the block."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
-    state = None if generator is None else np.array(generator.state)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)
-        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, generator)
-        if generator is not None:
-            generator.state.assign(state)
-
-
-@contextmanager
-def untouched_names() -> Iterator[None]:
-    """Puts Keras's counters of automatic names back as they were, and hides open name scopes."""
-    counters = global_state.get_global_attribute("object_name_uids")
-    before = None if counters is None else counters.copy()
-    with ExitStack() as stack:
-        stack.enter_context(_global("name_scope_stack", []))
-        try:
-            yield
-        finally:
-            global_state.set_global_attribute("object_name_uids", before)
-
-
-def forget_compiled_functions(model: Any) -> None:
-    """Drops the compiled train, test and predict functions: they hold the variables they were traced with."""
-    model.train_function = model.test_function = model.predict_function = None
 
 
 def set_object_facts(owner: Any, **facts: Any) -> None:
@@ -444,8 +439,3 @@ def has_default_compile_config(model: Any) -> bool:
 def compile_arguments(model: Any) -> dict[str, Any]:
     """The arguments that `compile` was called with, as Keras noted them."""
     return dict(model._compile_config.config)
-
-
-def as_list(values: Iterable[Any]) -> list[Any]:
-    """A plain list: Keras wraps lists that are set as attributes."""
-    return list(values)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiedio import strict_json
+from tiedio import records, strict_json
 from tiedio.errors import FormatError
 
 FORMAT = 1
 """The format version that this tiedio writes. The procedure for raising it stands in docs/format.md."""
 
 READABLE_FORMATS = (1,)
+
+VERSIONS = ("tiedio", "keras", "backend", "floatx", "image_data_format")
 
 SAFETENSORS_CODES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3",
@@ -70,7 +69,11 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One variable of the model or of its optimizer, and what belongs to the variable object itself."""
+    """One variable of the model or of its optimizer, and what belongs to the variable object itself.
+
+    `created_trainable` is the flag that the backend's variable was made with: TensorFlow's gradient tape
+    watches only variables that were made trainable, whatever `trainable` says afterwards.
+    """
 
     slots: tuple[Slot, ...]
     shape: tuple[int, ...]
@@ -78,6 +81,7 @@ class Variable:
     name: str
     path: str
     trainable: bool = True
+    created_trainable: bool = True
     autocast: bool = True
     aggregation: str = "none"
     synchronization: str = "auto"
@@ -167,7 +171,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as one compact JSON text; what equals its default is left out."""
-        return strict_json.dumps(_encode(self))
+        return strict_json.dumps(records.encode(self))
 
     @staticmethod
     def from_json(text: str, where: str = "manifest") -> Manifest:
@@ -178,14 +182,15 @@ class Manifest:
             where: the file, for errors.
 
         Raises:
-            FormatError: if the text is no manifest, is of another format version, has unknown keys or contradicts itself.
+            FormatError: if the text is no manifest, is of another format version, has unknown keys, or contradicts
+                itself.
         """
         value = strict_json.loads(text, where)
         if not isinstance(value, dict) or "format" not in value:
             raise FormatError("the manifest has no format version", path=where)
         check_version(value["format"], where)
         try:
-            manifest: Manifest = _decode(Manifest, value, f"{where}: manifest")
+            manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest")
         except RecursionError as error:
             raise FormatError("the manifest nests too deep", path=where) from error
         problems = tuple(_problems(manifest))
@@ -216,6 +221,9 @@ def check_version(version: Any, where: str) -> None:
 
 def _problems(manifest: Manifest) -> Iterator[str]:
     """Every contradiction inside a manifest that is well formed."""
+    yield from (f"version of {name!r} is missing" for name in VERSIONS if name not in manifest.versions)
+    if not manifest.roots or (len(manifest.roots) > 1 and any(root.name is None for root in manifest.roots)):
+        yield "the roots are not one model or several with names"
     slots: dict[str, str] = {}
     names: set[str] = set()
     for variable in manifest.variables:
@@ -254,87 +262,3 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
         yield from (f"optimizer {optimizer.path!r} lists unknown {m!r}" for m in listed if m not in canonical)
         yield from (f"optimizer {optimizer.path!r} is of no model {m!r}" for m in optimizer.models if m not in objects)
-
-
-# --- JSON both ways ---------------------------------------------------------------------------------
-
-
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        record = {}
-        for spec in dataclasses.fields(value):
-            item = getattr(value, spec.name)
-            default = spec.default_factory() if callable(spec.default_factory) else spec.default
-            if item != default or isinstance(item, bool) != isinstance(default, bool):
-                record[spec.name] = _encode(item)
-        return record
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    return value
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, an optional or a plain type."""
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _decode_record(typing.cast(type, kind), value, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise FormatError("wrong kind of value", path=where, expected="an array", found=_short(value))
-        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise FormatError("wrong kind of value", path=where, expected="an object", found=_short(value))
-        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _decode(next(a for a in arguments if a is not type(None)), value, where)
-    if kind is type(None) or kind is None:
-        if value is not None:
-            raise FormatError(
-                "unknown view",
-                path=where,
-                expected="none of format 1",
-                found=_short(value),
-                remedy="upgrade: pip install --upgrade tiedio",
-            )
-        return None
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise FormatError("wrong kind of value", path=where, expected=kind.__name__, found=_short(value))
-    return value
-
-
-def _decode_record(kind: type, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise FormatError("wrong kind of value", path=where, expected=f"a {kind.__name__}", found=_short(value))
-    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(value) - set(specs))
-    if unknown:
-        raise FormatError(
-            "unknown key",
-            path=where,
-            expected=f"only {', '.join(specs)}",
-            found=", ".join(map(repr, unknown)),
-            remedy="the file was not written by this format version of tiedio",
-        )
-    missing = [
-        name
-        for name, spec in specs.items()
-        if name not in value
-        and spec.default is dataclasses.MISSING
-        and spec.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise FormatError("missing key", path=where, expected=", ".join(missing))
-    return kind(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import __version__, closing, configs, describe, keras_api, slots, strict_json, training, values
+from tiedio import __version__, closing, describe, keras_api, plain, session, slots, strict_json, training, values
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.errors import FormatError, ModelError, TiedioError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, TensorSpec, Variable
-from tiedio.structure import plain
+from tiedio.structure import shape
 from tiedio.structure.audit import audit
 from tiedio.structure.rebuild import Rebuilder
+from tiedio.structure.refusals import refuse_in_compile
 from tiedio.structure.table import tabulate
 
 Roots = Mapping[str | None, Any]
@@ -74,14 +75,7 @@ class Parsed:
         """
         table = strict_json.loads(structure, f"{path}: structure")
         compiled = strict_json.loads(training_text, f"{path}: training")
-        problem = _shape_problem(manifest, table, compiled)
-        if problem is not None:
-            raise FormatError(
-                "the structure contradicts the manifest",
-                path=path,
-                found=problem,
-                remedy="the file is damaged or was edited; save the model again",
-            )
+        shape.check(table, compiled, len(manifest.objects), len(manifest.optimizers), path)
         return Parsed(manifest, table, compiled, path)
 
 
@@ -105,6 +99,9 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
     walk = slots.walk(roots)
     _require_built(walk)
     table = tabulate(walk)
+    for found in walk.objects if optimizer else ():
+        if isinstance(found.value, keras_api.Model) and found.value.compiled:
+            refuse_in_compile(slots.join(found.path, "@compile"), keras_api.compile_arguments(found.value))
     trained = training.describe_training(walk) if optimizer else training.NOTHING
     variables = (*describe.describe_variables(walk), *trained.variables())
     constants = tuple(
@@ -115,7 +112,7 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
     paths = {id(found.value): found.path for found in walk.objects}
     manifest = Manifest(
         format=FORMAT,
-        versions=keras_api.versions() | {"tiedio": __version__},
+        versions=session.versions() | {"tiedio": __version__},
         roots=tuple(Root(name, paths[id(root)]) for name, root in roots.items()),
         objects=describe.describe_objects(walk),
         variables=variables,
@@ -166,10 +163,32 @@ def restore(
     Raises:
         UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
+    try:
+        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile)
+    except TiedioError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        # What code of Keras and of the user raises is told by the rebuilder; what is left is the file's.
+        raise FormatError(
+            "the structure of the file cannot be followed",
+            path=parsed.path,
+            found=f"{type(error).__name__}: {error}"[:200],
+            remedy="the file is damaged or was edited; save the model again",
+        ) from error
+
+
+def _restore(
+    parsed: Parsed,
+    custom_objects: dict[str, Any],
+    safe_mode: bool,
+    constant: Callable[[str], np.ndarray[Any, Any]],
+    compile: bool,
+) -> Restored:
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
     regularizers = [[v.regularizer, v.constraint] for v in manifest.variables]
-    audit({"structure": parsed.structure, "training": compiled, "variables": regularizers}, custom_objects, safe_mode, parsed.path)  # fmt: skip
+    named = {"structure": parsed.structure, "training": compiled, "variables": regularizers}
+    audit(named, custom_objects, safe_mode, parsed.path)
     constants = {spec.name: spec for spec in manifest.constants}
     specs = {spec.slots[0].path: spec for spec in manifest.variables}
     optimizer_paths = tuple(f"{spec.path}/" for spec in manifest.optimizers)
@@ -180,7 +199,8 @@ def restore(
         spec = constants[name]
         return constant(name).view(values.numpy_dtype(spec.dtype)).reshape(spec.shape)
 
-    with keras_api.without_values(values.zeros):
+    env = session.settings(manifest.versions["floatx"], manifest.versions["image_data_format"])
+    with env, session.outside_name_scopes(), keras_api.without_values(values.zeros):
         rebuilder = Rebuilder(
             parsed.structure,
             [record.path for record in manifest.objects],
@@ -227,7 +247,7 @@ def _fresh(spec: Variable) -> Any:
         keras_api.keras.initializers.Zeros(),
         shape=spec.shape,
         dtype=spec.dtype,
-        trainable=spec.trainable,
+        trainable=spec.created_trainable,
         autocast=spec.autocast,
         aggregation=spec.aggregation,
         name=spec.name,
@@ -246,7 +266,7 @@ def prove(snapshot: Snapshot) -> None:
     manifest = Manifest.from_json(metadata[MANIFEST_KEY])
     parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
     custom = _custom_objects(snapshot.walk)
-    with keras_api.untouched_randomness(), keras_api.untouched_names(), warnings.catch_warnings():
+    with session.untouched_randomness(), session.untouched_names(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             restored = restore(
@@ -257,6 +277,8 @@ def prove(snapshot: Snapshot) -> None:
                 compile=bool(snapshot.training["models"]),
             )
             plain.compare(snapshot.walk, restored.walk)
+            if snapshot.training["models"]:
+                training.compare(snapshot.walk, restored.walk)
             again = tabulate(restored.walk)
         except ModelError:
             raise
@@ -341,22 +363,6 @@ def _note(custom: dict[str, Any], symbol: Any) -> None:
         raise ModelError(
             "two classes or functions have one name, so a file cannot tell them apart",
             path=name,
-            found=f"{custom[name].__module__}.{custom[name].__qualname__} and {symbol.__module__}.{symbol.__qualname__}",
+            found=" and ".join(f"{one.__module__}.{one.__qualname__}" for one in (custom[name], symbol)),
             remedy="register them under different names with keras.saving.register_keras_serializable",
         )
-
-
-def _shape_problem(manifest: Manifest, table: Any, compiled: Any) -> str | None:
-    """Why a table or a compile record cannot be of this manifest, or `None`."""
-    if not isinstance(table, dict) or set(table) != {"objects", "nodes", "steps"}:
-        return "the structure has unknown or missing keys"
-    if not isinstance(compiled, dict) or set(compiled) != {"models", "optimizers"}:
-        return "the training record has unknown or missing keys"
-    if len(table["objects"]) != len(manifest.objects):
-        return f"{len(table['objects'])} entries for {len(manifest.objects)} objects"
-    if len(compiled["optimizers"]) != len(manifest.optimizers):
-        return f"{len(compiled['optimizers'])} configurations for {len(manifest.optimizers)} optimizers"
-    numbers = configs.references([table, compiled])
-    if any(type(n) is not int or not 0 <= n < len(manifest.objects) for n in numbers):
-        return "a reference to an object that does not exist"
-    return None

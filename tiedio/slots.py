@@ -9,7 +9,7 @@ optimizer (`@optimizer`).
 
 from __future__ import annotations
 
-import functools
+import itertools
 import sys
 import types
 from collections import deque
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-from tiedio import keras_api
+from tiedio import arrays, keras_api
 from tiedio.errors import ModelError
 
 Step = tuple[str, Any]
@@ -91,7 +91,7 @@ def escape(name: str) -> str:
     if name == "":
         return "%empty"
     text = "".join(quote(c, safe="", errors="surrogatepass") if c in "/%\\" or not c.isprintable() else c for c in name)
-    return f"%{ord(text[0]):02X}{text[1:]}" if text[0] in ".@#" or text[0].isdigit() else text
+    return f"%{ord(text[0]):02X}{text[1:]}" if text[0] in ".@#0123456789" else text
 
 
 def join(path: str, segment: str) -> str:
@@ -149,8 +149,9 @@ def members(owner: Any) -> Iterator[Member]:
         held.add(id(member.value))
         yield member
     mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
+    looked_into: set[int] = set()
     for name, value in sorted(own_attributes(owner).items()):
-        for steps, segments, leaf in _leaves(value):
+        for steps, segments, leaf in leaves(value, looked_into):
             held.add(id(leaf))
             segment = "/".join((mark + _attribute_segment(owner, name), *segments))
             yield Member((("attribute", name), *steps), segment, leaf)
@@ -188,7 +189,7 @@ def _argument_members(graph: keras_api.Graph | None) -> Iterator[Member]:
         call = calls.get(id(node.operation), 0)
         calls[id(node.operation)] = call + 1
         for kind, value in (("args", node.arguments.args), ("kwargs", node.arguments.kwargs)):
-            for steps, segments, leaf in _leaves(value):
+            for steps, segments, leaf in leaves(value):
                 if is_variable(leaf):
                     where = "/".join(("@node", escape(node.operation.name), str(call), kind, *segments))
                     yield Member((("node", position), ("attribute", kind), *steps), where, leaf)
@@ -201,17 +202,26 @@ def _attribute_segment(owner: Any, name: str) -> str:
     return escape(name)
 
 
-def _leaves(value: Any) -> Iterator[tuple[tuple[Step, ...], tuple[str, ...], Any]]:
-    """Variables and objects inside one attribute value, with the steps and segments that lead to each."""
+def leaves(value: Any, looked_into: set[int] | None = None) -> Iterator[tuple[tuple[Step, ...], tuple[str, ...], Any]]:
+    """Variables and objects inside one attribute value, with the steps and segments that lead to each.
+
+    Args:
+        value: the value.
+        looked_into: identities of plain objects that are done: each is looked into once, however many ways lead there.
+    """
+    done = set() if looked_into is None else looked_into
     stack: list[tuple[tuple[Step, ...], tuple[str, ...], Any, tuple[int, ...]]] = [((), (), value, ())]
     while stack:
         steps, segments, item, above = stack.pop()
+        item = arrays.unwrapped(item)
         kind = classify(type(item))
         if kind in ("variable", "object"):
             yield steps, segments, item
-        elif kind == "skip" or id(item) in above:
+        elif kind == "skip" or id(item) in above or id(item) in done:
             continue
         else:
+            if kind == "plain":
+                done.add(id(item))
             parts = list(_parts(kind, item))
             above = (*above, id(item))
             stack.extend(((*steps, step), (*segments, name), part, above) for step, name, part in reversed(parts))
@@ -222,18 +232,31 @@ def _parts(kind: str, item: Any) -> Iterator[tuple[Step, str, Any]]:
         for index, part in enumerate(item):
             yield ("index", index), str(index), part
     elif kind == "mapping":
-        named = sorted((_key_segment(key), key) for key in item)
+        named = sorted(((_key_segment(key), key) for key in item), key=lambda pair: pair[0])
         yield from ((("key", key), name, item[key]) for name, key in _unique(named))
     elif kind == "set":
-        named = sorted((escape(part.name), part) for part in item if classify(type(part)) == "object")
+        objects = [(escape(part.name), part) for part in item if classify(type(part)) == "object"]
+        named = sorted(objects, key=lambda pair: pair[0])
         yield from ((("member", part.name), name, part) for name, part in _unique(named))
     else:
-        for name, part in sorted(vars(item).items()):
+        for name, part in sorted(attributes_of(item).items()):
             yield ("attribute", name), escape(name), part
 
 
+def attributes_of(item: Any) -> dict[str, Any]:
+    """The instance attributes of a plain object, those in `__slots__` included."""
+    names = [name for cls in type(item).__mro__ for name in _slot_names(cls) if hasattr(item, name)]
+    return {name: getattr(item, name) for name in names} | dict(getattr(item, "__dict__", {}))
+
+
+def _slot_names(cls: type) -> tuple[str, ...]:
+    names = vars(cls).get("__slots__", ())
+    given = (names,) if isinstance(names, str) else tuple(names)
+    return tuple(name for name in given if name not in ("__dict__", "__weakref__"))
+
+
 def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    for (first, _), (second, _) in zip(named, named[1:], strict=False):
+    for (first, _), (second, _) in itertools.pairwise(named):
         if first == second:
             raise ModelError(
                 "two entries of a set or dict cannot be told apart by name",
@@ -247,9 +270,17 @@ def _key_segment(key: Any) -> str:
     return escape(key) if isinstance(key, str) else f"#{escape(repr(key))}"
 
 
-@functools.lru_cache(maxsize=None)
-def classify(kind: type) -> str:
+_KINDS: dict[type[Any], str] = {}
+
+
+def classify(kind: type[Any]) -> str:
     """What the walk does with a value of this type: `variable`, `object`, a container, `plain`, or `skip`."""
+    if kind not in _KINDS:
+        _KINDS[kind] = _classify(kind)
+    return _KINDS[kind]
+
+
+def _classify(kind: type[Any]) -> str:
     if issubclass(kind, keras_api.Variable):
         return "variable"
     if issubclass(kind, (keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)):
@@ -262,9 +293,9 @@ def classify(kind: type) -> str:
         return "mapping"
     if issubclass(kind, (set, frozenset)):
         return "set"
-    if kind.__module__.partition(".")[0] in _FOREIGN or not hasattr(kind, "__dict__"):
+    if kind.__module__.partition(".")[0] in _FOREIGN:
         return "skip"
-    return "plain" if kind.__dictoffset__ else "skip"
+    return "plain" if kind.__dictoffset__ or any(_slot_names(cls) for cls in kind.__mro__) else "skip"
 
 
 def is_variable(value: Any) -> bool:
@@ -288,7 +319,7 @@ def locate(owner: Any, segments: list[str]) -> tuple[Step, ...] | None:
         elif isinstance(container, Mapping):
             known = [key for key in container if _key_segment(key) == segment]
             steps.append(("key", known[0] if known else unquote(segment)))
-        elif container is not MISSING and hasattr(container, "__dict__"):
+        elif container is not MISSING and classify(type(container)) == "plain":
             steps.append(("attribute", unquote(segment)))
         else:
             return None
@@ -302,7 +333,7 @@ def get(owner: Any, steps: Iterable[Step]) -> Any:
     """What `owner` holds at the end of `steps`, or `MISSING`."""
     value = owner
     for kind, key in steps:
-        value = _get(value, kind, key)
+        value = _get(arrays.unwrapped(value), kind, key)
         if value is MISSING:
             break
     return value
@@ -310,7 +341,7 @@ def get(owner: Any, steps: Iterable[Step]) -> Any:
 
 def _get(value: Any, kind: str, key: Any) -> Any:
     if kind == "attribute":
-        return vars(value).get(key, MISSING) if hasattr(value, "__dict__") else MISSING
+        return attributes_of(value).get(key, MISSING)
     if kind == "index":
         return value[key] if isinstance(value, (list, tuple, deque)) and key < len(value) else MISSING
     if kind == "key":
@@ -338,7 +369,7 @@ def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
         ModelError: if the place cannot be set.
     """
     *above, (kind, key) = steps
-    container = get(owner, above)
+    container = arrays.unwrapped(get(owner, above))
     if kind == "store":
         return
     if container is MISSING:

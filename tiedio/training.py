@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import configs, describe, keras_api, manifest, slots
+from tiedio import configs, describe, keras_api, manifest, omissions, slots
 from tiedio.errors import MismatchError, ModelError, RebuildError
 
 MARK = "@optimizer"
@@ -61,15 +61,16 @@ def describe_training(walk: slots.Walk) -> Training:
     canonical = walk.canonical_slots()
     compiled = _compiled(walk)
     optimizers = _optimizers(compiled)
-    models = []
-    for one in compiled:
-        models.append(
-            {
-                "model": number[id(one.model)],
-                "optimizer": None if one.optimizer is None else list(optimizers).index(id(one.optimizer)),
-                "config": configs.encode(_compile_config(one), number, one.path),
-            }
-        )
+    numbers = {key: n for n, key in enumerate(optimizers)}
+    models = [
+        {
+            "model": number[id(one.model)],
+            "optimizer": None if one.optimizer is None else numbers[id(one.optimizer)],
+            "config": configs.encode(_compile_config(one), number, one.path),
+            "omitted": omissions.describe(_arguments(one.model), one.path),
+        }
+        for one in compiled
+    ]
     found: list[slots.FoundSlot] = []
     records = []
     for path, optimizer in optimizers.values():
@@ -99,6 +100,13 @@ def _optimizers(compiled: Sequence[Compiled]) -> dict[int, tuple[str, Any]]:
     return optimizers
 
 
+def _arguments(model: Any) -> dict[str, Any]:
+    """What `compile` was called with, without the optimizer; empty for a model that describes itself by hooks."""
+    if keras_api.overrides(model, "get_compile_config", keras_api.Model):
+        return {}
+    return {key: item for key, item in keras_api.compile_arguments(model).items() if key != "optimizer"}
+
+
 def _compile_config(one: Compiled) -> Any:
     if not keras_api.overrides(one.model, "get_compile_config", keras_api.Model):
         if keras_api.overrides(one.model, "compile", keras_api.Model):
@@ -109,9 +117,7 @@ def _compile_config(one: Compiled) -> Any:
                 found=f"{type(one.model).__name__}.compile",
                 remedy="write the two hooks, or save with optimizer=False and compile after loading",
             )
-        arguments = keras_api.compile_arguments(one.model)
-        arguments.pop("optimizer", None)
-        return keras_api.stamped(lambda: arguments)
+        return keras_api.stamped(lambda: _arguments(one.model))
     config = keras_api.stamped(one.model.get_compile_config)
     return {key: value for key, value in config.items() if key != "optimizer"}
 
@@ -167,17 +173,23 @@ def _members(path: str, optimizer: Any, canonical: Mapping[int, str]) -> Iterato
             yield slots.FoundSlot(place, path, (("attribute", name),), value)
         elif isinstance(value, keras_api.BaseOptimizer):
             yield from _members(place, value, canonical)
-        elif isinstance(value, (list, tuple)):
-            parallel = len(value) == len(built_for)
+        elif isinstance(value, (list, tuple)) and len(value) == len(built_for) and _is_flat(value):
             for i, item in enumerate(value):
-                if slots.is_variable(item):
+                if item is not None:
                     # A variable that the model lost is refused later, with a better message.
-                    owner = canonical.get(id(built_for[i]), str(i)) if parallel else str(i)
-                    yield slots.FoundSlot(
-                        slots.join(place, owner), path, (("attribute", name), ("index", i)), item
-                    )
-                elif isinstance(item, keras_api.BaseOptimizer):
-                    yield from _members(slots.join(place, str(i)), item, canonical)
+                    owner = canonical.get(id(built_for[i]), str(i))
+                    yield slots.FoundSlot(slots.join(place, owner), path, (("attribute", name), ("index", i)), item)
+        elif isinstance(value, (list, tuple)) and any(isinstance(item, keras_api.BaseOptimizer) for item in value):
+            for i, item in enumerate(value):
+                yield from _members(slots.join(place, str(i)), item, canonical)
+        else:
+            for steps, segments, leaf in slots.leaves(value):
+                if slots.is_variable(leaf):
+                    yield slots.FoundSlot("/".join((place, *segments)), path, (("attribute", name), *steps), leaf)
+
+
+def _is_flat(value: Sequence[Any]) -> bool:
+    return all(item is None or slots.is_variable(item) for item in value)
 
 
 def compile_again(
@@ -199,7 +211,8 @@ def compile_again(
     Raises:
         RebuildError: if a model cannot be compiled from its configuration.
     """
-    revived = [decode(config) for config in record["optimizers"]]
+    pairs = zip(record["optimizers"], optimizers, strict=True)
+    revived = [_revive(config, spec.path, decode) for config, spec in pairs]
     for spec, optimizer in zip(optimizers, revived, strict=True):
         if spec.excluded_from_weight_decay or spec.excluded_names is not None:
             excluded = [variables[path] for path in spec.excluded_from_weight_decay]
@@ -211,7 +224,9 @@ def compile_again(
         model = objects[one["model"]]
         optimizer = None if one["optimizer"] is None else revived[one["optimizer"]]
         try:
-            _compile(model, optimizer, decode(one["config"]))
+            config = decode(one["config"])
+            omissions.restore(config, one["omitted"])
+            _compile(model, optimizer, config)
         except (TypeError, ValueError) as error:
             raise RebuildError(
                 "the model cannot be compiled again",
@@ -219,6 +234,24 @@ def compile_again(
                 found=str(error),
                 remedy="load with compile=False, or register the losses and metrics that it compiles with",
             ) from error
+
+
+def _revive(config: Any, path: str, decode: Callable[[Any], Any]) -> Any:
+    try:
+        optimizer = decode(config)
+    except (TypeError, ValueError) as error:
+        optimizer, why = None, str(error)
+    else:
+        why = type(optimizer).__name__
+    if not isinstance(optimizer, keras_api.BaseOptimizer):
+        raise RebuildError(
+            "the optimizer cannot be made again",
+            path=path,
+            expected="an optimizer",
+            found=why,
+            remedy="load with compile=False and compile the model yourself",
+        )
+    return optimizer
 
 
 def _compile(model: Any, optimizer: Any, config: dict[str, Any]) -> None:
@@ -231,9 +264,7 @@ def _compile(model: Any, optimizer: Any, config: dict[str, Any]) -> None:
         model.optimizer = optimizer
 
 
-def restore_facts(
-    walk: slots.Walk, specs: Sequence[manifest.Variable], revive: Callable[[Any], Any]
-) -> dict[str, Any]:
+def restore_facts(walk: slots.Walk, specs: Sequence[manifest.Variable], revive: Callable[[Any], Any]) -> dict[str, Any]:
     """Gives the optimizers' variables their recorded names and paths.
 
     Returns:
@@ -259,3 +290,10 @@ def restore_facts(
     for spec in specs:
         describe.set_facts(found[spec.slots[0].path], spec, revive)
     return found
+
+
+def compare(live: slots.Walk, rebuilt: slots.Walk) -> None:
+    """Raises `ModelError` if a loss, metric or optimizer of the rebuild differs in a plain attribute."""
+    for mine, theirs in zip(_compiled(live), _compiled(rebuilt), strict=True):
+        omissions.compare(_arguments(mine.model), _arguments(theirs.model), slots.join(mine.path, "@compile"))
+        omissions.compare_optimizers(slots.join(mine.path, MARK), mine.optimizer, theirs.optimizer)

@@ -118,7 +118,9 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
     dtype = keras_api.storage_dtype(variable)
     expected = int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
     if raw.size != expected:
-        raise MismatchError("the tensor has another size than its variable", path=path, expected=expected, found=raw.size)
+        raise MismatchError(
+            "the tensor has another size than its variable", path=path, expected=f"{expected} bytes", found=raw.size
+        )
     tensor = as_tensor(raw, shape, dtype)
     if keras.backend.backend() == "tensorflow":
         keras_api.raw_value(variable).assign(tensor)

@@ -118,7 +118,9 @@ def _title(named: Named) -> str:
 
 
 def _is_known(named: Named, custom_objects: Mapping[str, Any]) -> bool:
-    return named.class_name == "__lambda__" or named.class_name in _SPECIAL or _resolve(named, custom_objects) is not None
+    if named.class_name == "__lambda__" or named.class_name in _SPECIAL:
+        return True
+    return _resolve(named, custom_objects) is not None
 
 
 def _resolve(named: Named, custom_objects: Mapping[str, Any]) -> Any:

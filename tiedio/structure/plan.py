@@ -7,6 +7,7 @@ operation's earlier calls, so that `layer.output` and `layer.input` mean the sam
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ class _Planner:
                 self.made_by.setdefault(node["model"], []).append(k)
         for calls in self.calls.values():
             calls.sort(key=lambda k: int(nodes[k]["call"]))
-        self.earlier = {k: before for calls in self.calls.values() for before, k in zip(calls, calls[1:], strict=False)}
+        self.earlier = {k: before for calls in self.calls.values() for before, k in itertools.pairwise(calls)}
 
     def visit(self, start: Item) -> None:
         if start in self.done:
@@ -125,14 +126,24 @@ class _Planner:
                 yield ("object", owner)
                 # State that `build` makes is there only after the owner's first call.
                 yield from (("node", k) for k in self.calls.get(owner, ())[:1])
-                yield from (("object", other) for other in sorted(_needs(entry)))
+                yield from (("object", other) for other in self._mentioned_from_elsewhere(n))
                 self.steps.append(["find", n])
                 return
         yield from (("object", other) for other in sorted(_needs(entry)))
         yield from (("node", k) for k in entry.get("nodes", ()) if entry["kind"] == "functional")
         for k in self.made_by.get(n, ()):
-            yield from self._earlier_call(k)
+            if self.nodes[self.earlier.get(k, k)].get("model") != n:
+                yield from self._earlier_call(k)
         self.steps.append(["make", n])
+
+    def _mentioned_from_elsewhere(self, n: int) -> list[int]:
+        """What the config of a found object names and that object does not make itself: wanted if it has to be made."""
+        mentioned = sorted(set(configs.references(self.objects[n].get("config"))))
+        return [other for other in mentioned if n not in self._owners(other)]
+
+    def _owners(self, n: int) -> set[int]:
+        entry = self.objects[n]
+        return {entry["held"][position][0] for position in entry["found_at"]}
 
     def _needs_of_call(self, k: int) -> Iterator[Item]:
         node = self.nodes[k]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tiedio import configs, keras_api, slots
+from tiedio import arrays, configs, keras_api, session, slots
 from tiedio.errors import RebuildError, TiedioError
 from tiedio.structure import audit
 
 Fresh = Callable[[str], Any]
+Reference = Callable[[Any], Any]
 
 
 class Rebuilder:
@@ -48,11 +49,11 @@ class Rebuilder:
         for n, entry in enumerate(self.entries):
             for position, (owner, _) in enumerate(entry["held"]):
                 self.held_by.setdefault(owner, []).append((n, position))
-        self.reference = {"$object": self._stub}
-        self.argument_reference = {
+        self.reference: dict[str, Reference] = {"$object": self._stub}
+        self.argument_reference: dict[str, Reference] = {
             "$tensor": lambda where: self.node(where[0]).outputs[where[1]],
             "$variable": variable,
-            "$constant": lambda named: keras_api.as_array_kind(named[0], constant(named[1])),
+            "$constant": lambda named: arrays.as_array_kind(named[0], constant(named[1])),
             "$keras": self.revive,
             "$object": self._stub,
         }
@@ -127,7 +128,11 @@ class Rebuilder:
         name = self.entries[n]["name"]
         if name is not None and value.name != name:
             keras_api.rename(value, name)
-        for position, (owner, _) in enumerate(self.entries[n]["held"]):
+        entry = self.entries[n]
+        if entry["kind"] == "sequential" and not value.built and entry["shape"] is not None:
+            # Made by its owner and built by the owner's first call; its layers are found only once it is built.
+            self._guard(n, lambda: value.build(configs.decode(entry["shape"], {})))
+        for position, (owner, _) in enumerate(entry["held"]):
             self._place(owner, n, position)
         self._place_children(n)
 
@@ -203,7 +208,9 @@ class Rebuilder:
     def _from_config(self, entry: Mapping[str, Any]) -> Any:
         serialized = {**entry["class"], "config": self._decode(entry["config"])}
         stubs = {number: self.objects[number] for number in configs.references(entry["config"])}
-        with keras_api.known_objects({_stamp(number): value for number, value in stubs.items()}):
+        policy = None if "dtype" in entry["config"] else self._decode(entry.get("policy"))
+        known = keras_api.known_objects({_stamp(number): value for number, value in stubs.items()})
+        with known, session.default_policy(policy):
             return keras_api.deserialize(serialized, self.custom_objects, self.safe_mode)
 
     def revive(self, inner: Any) -> Any:
@@ -241,10 +248,30 @@ class Rebuilder:
                 raise self._error(record["operation"], "the call is not in the model that should make it")
             args = configs.decode(record["args"], self.argument_reference)
             kwargs = configs.decode(record["kwargs"], self.argument_reference)
-            self._guard(record["operation"], lambda: operation(*args, **kwargs))
+            self._call(record["operation"], operation, args, kwargs)
             node = operation._inbound_nodes[-1]
         self.nodes[k] = node
         return node
+
+    def _call(self, n: int, operation: Any, args: Any, kwargs: Any) -> None:
+        try:
+            operation(*args, **kwargs)
+        except Exception as error:
+            # It may read a layer that was built by hand, before its own first call: build that and try again.
+            if not self._build_referents(n):
+                raise self._error(n, str(error).strip()) from error
+            self._guard(n, lambda: operation(*args, **kwargs))
+
+    def _build_referents(self, n: int) -> bool:
+        """Builds the layers that object `n` refers to and that are not built yet; whether there were any."""
+        held = {child for child, _ in self.held_by.get(n, ())} | set(configs.references(self.entries[n].get("config")))
+        built = False
+        for other in sorted(held):
+            layer, entry = self.object(other), self.entries[other]
+            if entry.get("built") and not layer.built and not keras_api.built_by_default(layer):
+                self._guard(other, lambda layer=layer, entry=entry: self._build_one(layer, entry))  # type: ignore[misc]
+                built = True
+        return built
 
     def _found_node(self, k: int, record: Mapping[str, Any]) -> Any:
         if "model" not in record or (record["model"] in self.made and "args" in record):
@@ -305,12 +332,19 @@ class Rebuilder:
         )
 
     def _set_facts(self, value: Any, entry: Mapping[str, Any]) -> None:
+        """Names, paths and records of building, as they were."""
+        if "inner_name" in entry:
+            keras_api.rename_inner_graph(value, entry["inner_name"])
         if "path" in entry:
             keras_api.set_object_facts(value, path=entry["path"], parent_path=entry["parent_path"])
             if not entry["built"] and value.built and keras_api.graph_of(value) is None:
                 value.built = False
             elif entry["built"] and not value.built:
                 keras_api.mark_built(value, _shapes(self._decode(entry.get("build_config"))))
+            if entry["kind"] == "object" and not keras_api.overrides(value, "get_build_config"):
+                # A layer whose weights were set by hand was never built: it has no shapes to tell.
+                shapes = _shapes(self._decode(entry.get("build_config")))
+                keras_api.set_object_facts(value, build_shapes_dict=shapes)
 
     # --- errors -------------------------------------------------------------------------------------
 
@@ -343,7 +377,7 @@ def _stamp(n: int) -> str:
 
 
 def _shapes(build_config: Any) -> Any:
+    """What Keras notes of `build`'s arguments, from what `get_build_config` tells of it."""
     if build_config is None:
         return None
     return build_config.get("shapes_dict", build_config)
-

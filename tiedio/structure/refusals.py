@@ -5,10 +5,10 @@ from __future__ import annotations
 import dis
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tiedio import keras_api, slots
+from tiedio import arrays, keras_api, slots
 from tiedio.errors import ModelError
 
 # Attribute of Keras's preprocessing layers that is `None` when their state was adapted and stands in no config.
@@ -29,9 +29,11 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
         _refuse_class_state(found)
         for name, value in slots.own_attributes(found.value).items():
             _refuse_attribute(slots.join(found.path, name), value)
-        for function in _functions(found.value):
+        for function in _functions(slots.own_attributes(found.value).values()):
             _refuse_captured_state(found.path, function)
     for slot in walk.slots:
+        for function in _functions((slot.variable.regularizer, slot.variable.constraint)):
+            _refuse_captured_state(slot.path, function)
         if keras_api.storage_dtype(slot.variable) == "string":
             raise ModelError(
                 "a variable of strings cannot be stored",
@@ -40,14 +42,14 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
                 found="string",
                 remedy="keep vocabularies in the layer's config",
             )
-    for name, root in walk.roots:
+    for root_name, root in walk.roots:
         for variable in root.variables:
             if id(variable) not in held:
                 raise ModelError(
                     "a variable of the model is in no place that tiedio can see",
                     path=variable.path,
                     expected="an attribute of a layer, or a list or dict in one",
-                    found=f"only in the variables of {name or 'the model'}",
+                    found=f"only in the variables of {root_name or 'the model'}",
                     remedy="hold it in an attribute of its layer",
                 )
 
@@ -101,7 +103,7 @@ def _refuse_attribute(path: str, value: Any) -> None:
                 found=type(item).__name__,
                 remedy="remove the attribute before saving, or compile with the optimizer",
             )
-        if keras_api.is_backend_variable(item):
+        if arrays.is_backend_variable(item):
             raise ModelError(
                 "a variable of the backend is not tracked by Keras and would be lost",
                 path=where,
@@ -109,6 +111,16 @@ def _refuse_attribute(path: str, value: Any) -> None:
                 found=f"{type(item).__module__}.{type(item).__name__}",
                 remedy="use self.add_weight or keras.Variable",
             )
+        if isinstance(item, functools.partial):
+            for argument in (*item.args, *item.keywords.values()):
+                if slots.classify(type(argument)) in ("variable", "object"):
+                    raise ModelError(
+                        "a partial function holds a layer or variable, so the tie would be lost",
+                        path=where,
+                        expected="a layer that holds what it shares in an attribute",
+                        found=type(argument).__name__,
+                        remedy="write a layer that takes the other layer as a constructor argument",
+                    )
         if id(item) in seen:
             continue
         seen.add(id(item))
@@ -118,14 +130,45 @@ def _refuse_attribute(path: str, value: Any) -> None:
             stack.extend((f"{where}/{key}", part) for key, part in item.items())
 
 
-def _functions(owner: Any) -> Iterator[types.FunctionType]:
-    """Functions that an object holds in an attribute: activations, `Lambda` functions, initializers."""
-    for value in slots.own_attributes(owner).values():
-        for item in value if isinstance(value, (list, tuple)) else (value,):
-            inner = getattr(item, "func", item)
-            inner = getattr(inner, "__func__", inner)
-            if isinstance(inner, types.FunctionType):
-                yield inner
+def refuse_in_compile(path: str, arguments: Any) -> None:
+    """Raises `ModelError` if a loss or metric holds a layer or variable, or is a function that reads one."""
+    for function in _functions((arguments,)):
+        _refuse_captured_state(path, function)
+    stack = [arguments]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            stack.extend(value)
+        elif isinstance(value, (keras_api.Loss, keras_api.Metric)):
+            for name, item in slots.own_attributes(value).items():
+                own_state = isinstance(value, keras_api.Metric)
+                for _, segments, leaf in slots.leaves(item):
+                    if not (own_state and not isinstance(leaf, keras_api.Layer)):
+                        raise ModelError(
+                            "a loss or metric holds a layer or variable, which the file would not carry",
+                            path="/".join((path, type(value).__name__, name, *segments)),
+                            found=type(leaf).__name__,
+                            remedy="move the loss into the model with add_loss, or save with optimizer=False",
+                        )
+
+
+def _functions(values: Iterable[Any]) -> Iterator[types.FunctionType]:
+    """Functions inside attribute values: activations, `Lambda` functions, losses; also in containers and partials."""
+    stack = list(values)
+    depth = 0
+    while stack and depth < 10_000:
+        depth += 1
+        item = stack.pop()
+        if isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, functools.partial):
+            stack.extend((item.func, *item.args, *item.keywords.values()))
+        elif isinstance(item, types.FunctionType):
+            yield item
 
 
 @functools.lru_cache(maxsize=4096)
@@ -156,6 +199,6 @@ def _refuse_captured_state(path: str, function: types.FunctionType) -> None:
                     "a function uses a layer or variable from outside, so the tie would be lost",
                     path=path or "the model",
                     expected="a layer that holds what it shares in an attribute",
-                    found=f"function {function.__name__!r} reads {name!r}",
+                    found=f"function {function.__qualname__!r} reads {name!r}",
                     remedy="write a layer that takes the other layer as a constructor argument",
                 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import configs, keras_api, slots
+from tiedio import arrays, configs, keras_api, slots
 from tiedio.errors import ModelError
 from tiedio.structure import plan
 from tiedio.structure.refusals import refuse_what_cannot_be_carried
@@ -50,9 +50,7 @@ def tabulate(walk: slots.Walk) -> Table:
     graphs = {n: g for n, f in enumerate(walk.objects) if (g := keras_api.graph_of(f.value)) is not None}
     nodes = _collect_nodes(graphs)
     constants: dict[str, Any] = {}
-    entries = [
-        _describe(found, number, by_path, graphs.get(n), nodes, walk) for n, found in enumerate(walk.objects)
-    ]
+    entries = [_describe(found, number, by_path, graphs.get(n), nodes) for n, found in enumerate(walk.objects)]
     for entry, places in zip(entries, plan.found_at(entries), strict=True):
         entry["found_at"] = places
     makers = {n for n in graphs if entries[n]["kind"] != "functional" or entries[n]["found_at"]}
@@ -65,6 +63,7 @@ def tabulate(walk: slots.Walk) -> Table:
         if "input" not in record and (n not in found_in or entries[found_in[n][0]]["kind"] == "functional"):
             record |= _describe_arguments(n, node, number, nodes, walk, constants)
         records.append(record)
+    _number_calls(records)
     table = {
         "objects": entries,
         "nodes": records,
@@ -84,16 +83,21 @@ def _collect_nodes(graphs: Mapping[int, keras_api.Graph]) -> _Nodes:
     tensor: dict[int, tuple[int, int]] = {}
     for graph in graphs.values():
         for node in graph.nodes:
-            if id(node) not in number:
-                number[id(node)] = len(nodes)
-                tensor |= {id(output): (len(nodes), i) for i, output in enumerate(node.outputs)}
+            # Keras clones the node of an `Input` with the graph around it; all of them mean that one input.
+            source = node.operation if _is_input(node) else node
+            if id(source) not in number:
+                number[id(source)] = len(nodes)
                 nodes.append(node)
+            number[id(node)] = number[id(source)]
+            tensor |= {id(output): (number[id(node)], i) for i, output in enumerate(node.outputs)}
     return _Nodes(nodes, number, tensor)
 
 
-def _found_nodes(
-    graphs: Mapping[int, keras_api.Graph], makers: set[int], nodes: _Nodes
-) -> dict[int, tuple[int, int]]:
+def _is_input(node: Any) -> bool:
+    return bool(node.is_input) and isinstance(node.operation, keras_api.InputLayer)
+
+
+def _found_nodes(graphs: Mapping[int, keras_api.Graph], makers: set[int], nodes: _Nodes) -> dict[int, tuple[int, int]]:
     """Nodes that a model makes in its own constructor: node → (model, position in its graph)."""
     found: dict[int, tuple[int, int]] = {}
     for model in sorted(makers):
@@ -109,14 +113,11 @@ def _describe(
     by_path: Mapping[str, int],
     graph: keras_api.Graph | None,
     nodes: _Nodes,
-    walk: slots.Walk,
 ) -> dict[str, Any]:
     """One entry of the table."""
     value = found.value
     held = [
-        [by_path[owner], [list(step) for step in _plain_steps(steps, found.path)]]
-        for owner, steps in found.holders
-        if steps[0][0] != "store"
+        [by_path[owner], [list(step) for step in _plain_steps(steps, found.path)]] for owner, steps in found.holders
     ]
     entry: dict[str, Any] = {
         "kind": "object",
@@ -128,10 +129,15 @@ def _describe(
         entry["built"] = bool(value.built)
         entry["path"] = value.path
         entry["parent_path"] = vars(value).get("_parent_path")
+        if not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
+            # A constructor that takes no dtype follows the global policy of its time.
+            entry["policy"] = configs.encode(keras_api.stamped(lambda: keras_api.policy_of(value)), {}, found.path)
         build = value.get_build_config()
         if build is not None and not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
             stamped = keras_api.stamped(lambda: dict(build))
             entry["build_config"] = configs.encode(stamped, number, found.path)
+    if isinstance(value, keras_api.Sequential) and graph is not None:
+        entry["inner_name"] = keras_api.inner_graph_name(value)
     if isinstance(value, keras_api.Sequential) and _is_plain_sequential(value):
         layers = keras_api.sequential_layers(value)
         shape = None if graph is None else layers[0].batch_shape
@@ -171,9 +177,9 @@ def _is_plain_sequential(value: Any) -> bool:
     cls = type(value)
     if cls is keras_api.Sequential:
         return True
-    parameters = list(inspect.signature(cls.__init__).parameters)
+    parameters = list(keras_api.constructor_parameters(cls))
     own = keras_api.overrides(value, "get_config") or keras_api.overrides(value, "from_config")
-    return not own and parameters == list(inspect.signature(keras_api.Sequential.__init__).parameters)
+    return not own and parameters == list(keras_api.constructor_parameters(keras_api.Sequential))
 
 
 def _is_plain_functional(value: Any) -> bool:
@@ -210,7 +216,7 @@ def _config_of(value: Any, number: Mapping[int, int], path: str) -> tuple[Any, s
 
 def _accepted(cls: type, config: dict[str, Any]) -> dict[str, Any]:
     """The config without the base arguments that the constructor does not take; they are set afterwards."""
-    parameters = inspect.signature(cls.__init__).parameters
+    parameters = keras_api.constructor_parameters(cls)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return config
     return {key: item for key, item in config.items() if key in parameters or key not in BASE_ARGUMENTS}
@@ -218,7 +224,7 @@ def _accepted(cls: type, config: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_node(node: Any, number: Mapping[int, int]) -> dict[str, Any]:
     record: dict[str, Any] = {"operation": number[id(node.operation)], "call": _call_number(node)}
-    if node.is_input and isinstance(node.operation, keras_api.InputLayer):
+    if _is_input(node):
         record["input"] = True
     return record
 
@@ -229,6 +235,16 @@ def _describe_arguments(
     where = slots.join(walk.objects[number[id(node.operation)]].path, "@call")
     encode = _ArgumentEncoder(number, nodes, walk.canonical_slots(), where, n, constants)
     return {"args": encode(node.arguments.args), "kwargs": encode(node.arguments.kwargs)}
+
+
+def _number_calls(records: list[dict[str, Any]]) -> None:
+    """Numbers the calls of each operation from 0: calls in graphs that are not saved leave no gap."""
+    calls: dict[int, list[dict[str, Any]]] = {}
+    for record in records:
+        calls.setdefault(record["operation"], []).append(record)
+    for group in calls.values():
+        for rank, record in enumerate(sorted(group, key=lambda record: int(record["call"]))):
+            record["call"] = rank
 
 
 def _call_number(node: Any) -> int:
@@ -273,7 +289,15 @@ class _ArgumentEncoder:
             return [self(item) for item in value]
         if isinstance(value, Mapping):
             return {"$dict": [[self(key), self(item)] for key, item in value.items()]}
-        kind = keras_api.array_kind(value)
+        if arrays.is_backend_variable(value):
+            raise ModelError(
+                "an argument is a variable of the backend, which Keras does not track",
+                path=self.where,
+                expected="keras.Variable",
+                found=type(value).__name__,
+                remedy="pass a keras.Variable",
+            )
+        kind = arrays.array_kind(value)
         if kind is not None:
             name = f"@constant/{self.node}/{len(self.constants)}"
             self.constants[name] = value

@@ -1,0 +1,74 @@
+# Needs Python 3.11 to 3.13 with venv, and make; `make demo` and `make test` do the rest.
+PYTHON ?= python3
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+DEV_LOCK := requirements-dev.lock
+RUN_LOCK := requirements-tensorflow.lock
+# The resolver that writes the locks; it goes into an environment of its own.
+LOCK_TOOL := uv==0.13.8
+PYTEST_ARGS ?=
+
+# Results must not depend on a graphics card, and a log line of TensorFlow is not a result.
+export TF_CPP_MIN_LOG_LEVEL := 3
+export CUDA_VISIBLE_DEVICES := -1
+export KERAS_BACKEND := tensorflow
+
+.PHONY: help demo test lint bench lock clean
+
+help:
+	@echo "make demo   set up, then run 'tiedio demo'"
+	@echo "make test   set up, lint, then the whole test suite (PYTEST_ARGS= adds arguments)"
+	@echo "make lint   set up, then ruff and mypy"
+	@echo "make bench  set up, then the benchmarks"
+	@echo "make lock   write the lock files anew"
+	@echo "make clean  remove what these made"
+
+# What is locked; anew when the lock changes, so that nothing stays behind from an older one.
+$(VENV)/.locked: $(DEV_LOCK)
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 14); \
+	  sys.exit(None if ok else "tiedio needs Python 3.11 to 3.13: run make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet --no-compile --require-hashes --only-binary :all: --no-deps -r $(DEV_LOCK)
+	@touch $@
+
+# The package itself, from the checkout; its build backend is in the lock.
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(PIP) install --quiet --no-build-isolation --no-deps --no-index --editable .
+	$(PIP) check
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/tiedio demo
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed
+	set -e; for file in benchmarks/bench_*.py; do $(BIN)/python "$$file"; done
+
+# One lock serves all Pythons: versions are chosen for 3.11, which the later ones take too, and markers say the rest.
+# The locks hold names, versions and hashes; no address, so that every index that carries these files will do.
+lock:
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/python" -m pip --disable-pip-version-check install --quiet '$(LOCK_TOOL)'; \
+	compile=("$$folder/venv/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 \
+	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command 'make lock' pyproject.toml); \
+	"$${compile[@]}" --upgrade --extra dev --output-file $(DEV_LOCK); \
+	"$${compile[@]}" --upgrade --extra tensorflow --constraint $(DEV_LOCK) --output-file $(RUN_LOCK)
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

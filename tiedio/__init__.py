@@ -1,0 +1,82 @@
+"""Save and load Keras models so that every shared weight is still shared."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiedio.api import find_ties, load, save
+    from tiedio.errors import (
+        BackendError,
+        FormatError,
+        MismatchError,
+        ModelError,
+        NoSuchFileError,
+        PathError,
+        RebuildError,
+        TiedioError,
+        UnregisteredError,
+        UnsafeError,
+    )
+    from tiedio.inspection import inspect
+    from tiedio.manifest import Manifest, Tie
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "save",
+    "load",
+    "find_ties",
+    "inspect",
+    "Manifest",
+    "Tie",
+    "TiedioError",
+    "BackendError",
+    "FormatError",
+    "MismatchError",
+    "ModelError",
+    "NoSuchFileError",
+    "PathError",
+    "RebuildError",
+    "UnregisteredError",
+    "UnsafeError",
+    "__version__",
+]
+
+# Where each name lives. A name is imported when it is first asked for: `import tiedio` and `tiedio.inspect`
+# must work, and be quick, where neither Keras nor a backend is installed.
+_HOMES = {
+    "save": "tiedio.api",
+    "load": "tiedio.api",
+    "find_ties": "tiedio.api",
+    "inspect": "tiedio.inspection",
+    "Manifest": "tiedio.manifest",
+    "Tie": "tiedio.manifest",
+    "TiedioError": "tiedio.errors",
+    "BackendError": "tiedio.errors",
+    "FormatError": "tiedio.errors",
+    "MismatchError": "tiedio.errors",
+    "ModelError": "tiedio.errors",
+    "NoSuchFileError": "tiedio.errors",
+    "PathError": "tiedio.errors",
+    "RebuildError": "tiedio.errors",
+    "UnregisteredError": "tiedio.errors",
+    "UnsafeError": "tiedio.errors",
+}
+
+
+if not TYPE_CHECKING:  # a type checker sees the imports above, and a misspelled name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name on first use; an error of that import (no backend, say) reaches the caller."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(home), name)
+        globals()[name] = value  # the next access does not come here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

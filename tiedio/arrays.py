@@ -1,0 +1,38 @@
+"""Arrays, tensors and the backend's own wrappers: what a value that is not Keras's is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def array_kind(value: Any) -> str | None:
+    """`"numpy"`, `"scalar"` (of NumPy) or `"tensor"` (of the backend); `None` for anything else."""
+    if isinstance(value, np.ndarray):
+        return "numpy"
+    if isinstance(value, np.generic):
+        return "scalar"
+    return "tensor" if keras.ops.is_tensor(value) else None
+
+
+def as_array_kind(kind: str, array: Any) -> Any:
+    """The inverse of `array_kind`: `array`, a NumPy array, as what it was."""
+    if kind == "tensor":
+        return keras.ops.convert_to_tensor(array)
+    return array[()] if kind == "scalar" else array
+
+
+def unwrapped(value: Any) -> Any:
+    """The tuple or dict behind TensorFlow's tracking proxy, which says it is one and whose type is none."""
+    own = type(value)
+    if own.__name__ in ("_TupleWrapper", "_DictWrapper") and own.__module__.startswith("tensorflow."):
+        return value.__wrapped__
+    return value
+
+
+def is_backend_variable(value: Any) -> bool:
+    """Whether `value` is a bare variable of the backend (such as `tf.Variable`), which Keras does not track."""
+    own = type(value)
+    return own.__name__.endswith("Variable") and own.__module__.startswith("tensorflow.")

@@ -1,0 +1,75 @@
+"""What Keras's own configs leave out of losses and metrics, such as `Huber`'s delta: recorded beside the config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tiedio import configs, keras_api, plain, slots
+
+
+def describe(arguments: Any, where: str) -> list[Any]:
+    """The plain attributes of Keras's losses and metrics that their own config would not bring back.
+
+    Args:
+        arguments: the arguments of `compile`.
+        where: the model, for errors.
+
+    Returns:
+        A list of `[place, {attribute: encoded value}]`.
+    """
+    found = []
+    for place, value in _objects(arguments):
+        if type(value).__module__.partition(".")[0] != "keras":
+            continue  # of custom classes the proof tells the user, who can mend get_config
+        revived = keras_api.deserialize(keras_api.stamped(lambda value=value: value), {}, True)  # type: ignore[misc]
+        before, after = plain.plain_attributes(value), plain.plain_attributes(revived)
+        lost = {
+            name: configs.encode(keras_api.stamped(lambda item=item: item), {}, where)  # type: ignore[misc]
+            for name, item in sorted(before.items())
+            if name in after and not plain.equal(item, after[name], plain.Identities())
+        }
+        if lost:
+            found.append([place, lost])
+    return found
+
+
+def restore(arguments: Any, record: list[Any]) -> None:
+    """Sets what `describe` noted on the revived arguments; only attributes that are there and plain."""
+    objects = {tuple(place): value for place, value in _objects(arguments)}
+    for place, lost in record:
+        value = objects.get(tuple(place))
+        known = {} if value is None else plain.plain_attributes(value)
+        for name in lost.keys() & known.keys():
+            setattr(value, name, configs.decode(lost[name], {}))
+
+
+def compare(live: Any, rebuilt: Any, where: str) -> None:
+    """Raises `ModelError` if a loss or metric of the rebuild differs in a plain attribute."""
+    theirs = {tuple(place): value for place, value in _objects(rebuilt)}
+    for place, value in _objects(live):
+        plain.compare_objects(slots.join(where, "/".join(map(str, place))), value, theirs.get(tuple(place)))
+
+
+def compare_optimizers(path: str, live: Any, rebuilt: Any) -> None:
+    """Raises `ModelError` if an optimizer, or one inside it, or its schedule, differs in a plain attribute."""
+    if live is None or rebuilt is None:
+        return
+    plain.compare_objects(path, live, rebuilt)
+    inner = (keras_api.BaseOptimizer, keras_api.LearningRateSchedule)
+    for name, value in slots.own_attributes(live).items():
+        if isinstance(value, inner):
+            compare_optimizers(slots.join(path, name), value, vars(rebuilt).get(name))
+
+
+def _objects(arguments: Any) -> Iterator[tuple[list[Any], Any]]:
+    """Losses, metrics and optimizers inside the arguments of `compile`, each with its place."""
+    stack: list[tuple[list[Any], Any]] = [([], arguments)]
+    while stack:
+        place, value = stack.pop()
+        if isinstance(value, Mapping):
+            stack.extend(([*place, key], item) for key, item in value.items())
+        elif isinstance(value, (list, tuple)):
+            stack.extend(([*place, i], item) for i, item in enumerate(value))
+        elif isinstance(value, (keras_api.Loss, keras_api.Metric)):
+            yield place, value

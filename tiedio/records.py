@@ -1,0 +1,94 @@
+"""Frozen dataclasses ↔ JSON, strictly: unknown keys, missing keys and wrong kinds are refused with their place."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from tiedio.errors import FormatError
+
+
+def encode(value: Any) -> Any:
+    """A record as a JSON value; what equals its default is left out."""
+    if dataclasses.is_dataclass(value):
+        record = {}
+        for spec in dataclasses.fields(value):
+            item = getattr(value, spec.name)
+            default = spec.default_factory() if callable(spec.default_factory) else spec.default
+            if item != default or isinstance(item, bool) != isinstance(default, bool):
+                record[spec.name] = encode(item)
+        return record
+    if isinstance(value, tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in value.items()}
+    return value
+
+
+def decode(kind: Any, value: Any, where: str) -> Any:
+    """`value` as `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, an optional or a plain type.
+
+    Raises:
+        FormatError: at the first unknown key, missing key or value of another kind.
+    """
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _record(typing.cast(type, kind), value, where)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise FormatError("wrong kind of value", path=where, expected="an array", found=_short(value))
+        return tuple(decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise FormatError("wrong kind of value", path=where, expected="an object", found=_short(value))
+        return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return decode(next(a for a in arguments if a is not type(None)), value, where)
+    if kind is type(None) or kind is None:
+        if value is not None:
+            raise FormatError(
+                "unknown view",
+                path=where,
+                expected="none of format 1",
+                found=_short(value),
+                remedy="upgrade: pip install --upgrade tiedio",
+            )
+        return None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise FormatError("wrong kind of value", path=where, expected=kind.__name__, found=_short(value))
+    return value
+
+
+def _record(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise FormatError("wrong kind of value", path=where, expected=f"a {kind.__name__}", found=_short(value))
+    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(value) - set(specs))
+    if unknown:
+        raise FormatError(
+            "unknown key",
+            path=where,
+            expected=f"only {', '.join(specs)}",
+            found=", ".join(map(repr, unknown)),
+            remedy="the file was not written by this format version of tiedio",
+        )
+    missing = [
+        name
+        for name, spec in specs.items()
+        if name not in value and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise FormatError("missing key", path=where, expected=", ".join(missing))
+    return kind(**{name: decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
