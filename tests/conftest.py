@@ -29,6 +29,12 @@ class KerasState:
     """A plugin rather than a fixture of this folder: the docstring examples in tiedio/ need it as well."""
 
     @pytest.fixture(autouse=True)
+    def _own_folder(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a docstring's example write its files where nobody minds."""
+        if isinstance(request.node, pytest.DoctestItem):
+            monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+
+    @pytest.fixture(autouse=True)
     def _fresh_keras(self) -> Iterator[None]:
         """Start from Keras's first automatic name and from one seed, and leave no global behind."""
         import keras

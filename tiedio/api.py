@@ -49,9 +49,10 @@ def save(
     """
     target = _checked_target(path, overwrite)
     snapshot = take_snapshot(_as_roots(model), optimizer)
+    metadata = snapshot.metadata()
     if check:
-        prove(snapshot)
-    write_tensors(target, snapshot.tensors(), snapshot.metadata(), overwrite=overwrite)
+        prove(snapshot, metadata)
+    write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite)
 
 
 def load(
@@ -84,9 +85,11 @@ def load(
         MismatchError: if the rebuilt model is not the one that was saved.
 
     Example:
-        >>> import tiedio
-        >>> model = tiedio.load(path)
-        >>> model.get_layer("conv2d").kernel is model.get_layer("conv2d_1").kernel
+        >>> import keras, tiedio
+        >>> dense = keras.layers.Dense(3)
+        >>> tiedio.save(keras.Sequential([keras.Input((3,)), dense, dense]), "model.safetensors")
+        >>> model = tiedio.load("model.safetensors")
+        >>> model.layers[0] is model.layers[1]
         True
     """
     name = _checked_source(path)
@@ -125,10 +128,14 @@ def find_ties(model: Any) -> list[Tie]:
 
     Example:
         >>> import keras, tiedio
-        >>> a, b = keras.layers.Dense(3), keras.layers.Dense(3)
-        >>> model = keras.Sequential([keras.Input((3,)), a, b])
-        >>> tiedio.find_ties(model)
-        []
+        >>> class Twins(keras.layers.Layer):
+        ...     def build(self, input_shape):
+        ...         self.first = self.second = self.add_weight(shape=(3,))
+        ...     def call(self, inputs):
+        ...         return self.first * inputs + self.second
+        >>> model = keras.Sequential([keras.Input((3,)), Twins(name="twins"), keras.layers.Dense(3)])
+        >>> [tie.slots for tie in tiedio.find_ties(model)]
+        [('twins/first', 'twins/second')]
     """
     return ties.ties_of(slots.walk(_as_roots(model)))
 

@@ -56,36 +56,112 @@ class TiedioError(Exception):
 
 
 class PathError(TiedioError, ValueError):
-    """A path that cannot be written to or read from: wrong suffix, missing folder, existing file."""
+    """A path that cannot be written to or read from: wrong suffix, missing folder, existing file.
+
+    Example:
+        >>> import tiedio
+        >>> try:
+        ...     tiedio.load("model.h5")
+        ... except tiedio.PathError as error:
+        ...     print(error.expected)
+        a name that ends in .safetensors
+    """
 
 
 class NoSuchFileError(PathError, FileNotFoundError):
-    """There is no file at the path."""
+    """There is no file at the path.
+
+    Example:
+        >>> import tiedio
+        >>> try:
+        ...     tiedio.load("nowhere.safetensors")
+        ... except FileNotFoundError as error:
+        ...     print(error)
+        nowhere.safetensors: there is no such file. Remedy: check the path.
+    """
 
 
 class FormatError(TiedioError, ValueError):
-    """The file is not one that this version of tiedio can read: damaged, foreign or too new."""
+    """The file is not one that this version of tiedio can read: damaged, foreign or too new.
+
+    Example:
+        >>> import numpy, safetensors.numpy, tiedio
+        >>> safetensors.numpy.save_file({"kernel": numpy.zeros(3)}, "foreign.safetensors")
+        >>> try:
+        ...     tiedio.inspect("foreign.safetensors")
+        ... except tiedio.FormatError as error:
+        ...     print(error.what)
+        the file has no manifest of tiedio
+    """
 
 
 class ModelError(TiedioError, ValueError):
-    """The model cannot be saved so that it would come back the same; nothing was written."""
+    """The model cannot be saved so that it would come back the same; nothing was written.
+
+    Example:
+        >>> import keras, tiedio
+        >>> try:
+        ...     tiedio.save(keras.Sequential([keras.layers.Dense(2)]), "model.safetensors")
+        ... except tiedio.ModelError as error:
+        ...     print(error.remedy)
+        call it on a batch of data, or call model.build(input_shape), before saving
+    """
 
 
 class RebuildError(TiedioError, ValueError):
-    """The structure in the file cannot be turned into a model again."""
+    """The structure in the file cannot be turned into a model again.
+
+    Example:
+        >>> import tiedio
+        >>> issubclass(tiedio.UnregisteredError, tiedio.RebuildError)
+        True
+    """
 
 
 class UnregisteredError(RebuildError):
-    """Classes or functions that the file names are not known here; `found` lists all of them."""
+    """Classes or functions that the file names are not known here; `found` lists all of them.
+
+    Example:
+        >>> import keras, tiedio
+        >>> class Twice(keras.layers.Layer):
+        ...     def call(self, inputs):
+        ...         return 2 * inputs
+        >>> tiedio.save(keras.Sequential([keras.Input((3,)), Twice()]), "model.safetensors")
+        >>> try:
+        ...     tiedio.load("model.safetensors")
+        ... except tiedio.UnregisteredError as error:
+        ...     print(error.found)
+        Twice
+        >>> model = tiedio.load("model.safetensors", custom_objects={"Twice": Twice})
+    """
 
 
 class UnsafeError(RebuildError):
-    """The file holds code that safe mode does not run."""
+    """The file holds code that safe mode does not run.
+
+    Example:
+        >>> import tiedio
+        >>> print(tiedio.UnsafeError("the file holds Python code", remedy="pass safe_mode=False if you trust it"))
+        the file holds Python code. Remedy: pass safe_mode=False if you trust it.
+    """
 
 
 class MismatchError(TiedioError, ValueError):
-    """The model that was rebuilt is not the one that the manifest describes."""
+    """The model that was rebuilt is not the one that the manifest describes.
+
+    Example:
+        >>> import tiedio
+        >>> error = tiedio.MismatchError("the weights stand in another order", path="dense", expected=2, found=3)
+        >>> (error.path, error.expected, error.found)
+        ('dense', 2, 3)
+    """
 
 
 class BackendError(TiedioError, ImportError):
-    """Keras or its backend is not installed."""
+    """Keras or its backend is not installed.
+
+    Example:
+        >>> import tiedio
+        >>> issubclass(tiedio.BackendError, ImportError)
+        True
+    """

@@ -29,10 +29,11 @@ def inspect(path: str | os.PathLike[str]) -> Manifest:
         FormatError: if the file is not a safetensors file, has no manifest, or is damaged.
 
     Example:
-        >>> import tiedio
-        >>> manifest = tiedio.inspect(path)
-        >>> manifest.format
-        1
+        >>> import keras, tiedio
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        >>> tiedio.save(model, "model.safetensors")
+        >>> [tensor.name for tensor in tiedio.inspect("model.safetensors").tensors]
+        ['dense/kernel', 'dense/bias']
     """
     return manifest_of(read_header(path), os.fspath(path))
 

@@ -136,9 +136,11 @@ class Manifest:
     """What a file of tiedio holds, as written in its header.
 
     Example:
-        >>> import tiedio
-        >>> [tie.slots for tie in tiedio.inspect(path).ties]
-        [('conv2d/kernel', 'conv2d_1/kernel')]
+        >>> import keras, tiedio
+        >>> tiedio.save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "model.safetensors")
+        >>> manifest = tiedio.inspect("model.safetensors")
+        >>> (manifest.format, manifest.ties, len(manifest.tensors))
+        (1, (), 2)
     """
 
     format: int

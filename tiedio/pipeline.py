@@ -254,15 +254,14 @@ def _fresh(spec: Variable) -> Any:
     )
 
 
-def prove(snapshot: Snapshot) -> None:
-    """Rebuilds the structure of a snapshot, without values, and compares all that can differ.
+def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
+    """Rebuilds the structure of a snapshot, without values, from the text of its metadata, and compares both.
 
     No random initializer runs, and random state and automatic names are left as they were.
 
     Raises:
         ModelError: if what `load` would give is not the same model.
     """
-    metadata = snapshot.metadata()
     manifest = Manifest.from_json(metadata[MANIFEST_KEY])
     parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
     custom = _custom_objects(snapshot.walk)
@@ -285,10 +284,10 @@ def prove(snapshot: Snapshot) -> None:
         except TiedioError as error:
             raise ModelError(
                 f"the model would not come back the same, so nothing was written: {error.what}",
-                path=error.path,
+                path=error.path or "the model",
                 expected=error.expected,
                 found=error.found,
-                remedy=error.remedy,
+                remedy=error.remedy or "let the class's own code and get_config make what was set by hand",
             ) from error
     _require_same(snapshot.structure, again.record, snapshot)
     _require_same(snapshot.training, restored.trained.record, snapshot)

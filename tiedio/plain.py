@@ -41,6 +41,10 @@ def compare(live: slots.Walk, rebuilt: slots.Walk) -> None:
     identities = Identities(live.object_paths(), rebuilt.object_paths())
     for mine, theirs in zip(live.objects, rebuilt.objects, strict=True):
         compare_objects(mine.path, mine.value, theirs.value, identities)
+    for old, new in zip(live.by_variable(), rebuilt.by_variable(), strict=True):
+        for name in ("regularizer", "constraint"):
+            before, after = getattr(old[0].variable, name), getattr(new[0].variable, name)
+            compare_objects(slots.join(old[0].path, f"@{name}"), before, after, identities)
 
 
 def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | None = None) -> None:
@@ -53,6 +57,8 @@ def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | 
             found=f"{type(theirs).__module__}.{type(theirs).__qualname__}",
             remedy="register the class under a name of its own",
         )
+    if not hasattr(mine, "__dict__"):
+        return
     before, after = plain_attributes(mine), plain_attributes(theirs)
     for name in sorted(before.keys() | after.keys()):
         # An attribute that is not there and one that is `None` read alike: caches begin so.

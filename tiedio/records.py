@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from typing import Any
@@ -14,7 +15,7 @@ def encode(value: Any) -> Any:
     """A record as a JSON value; what equals its default is left out."""
     if dataclasses.is_dataclass(value):
         record = {}
-        for spec in dataclasses.fields(value):
+        for spec in _fields(type(value))[0].values():
             item = getattr(value, spec.name)
             default = spec.default_factory() if callable(spec.default_factory) else spec.default
             if item != default or isinstance(item, bool) != isinstance(default, bool):
@@ -65,11 +66,16 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
+@functools.cache
+def _fields(kind: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+    """The fields of a dataclass and their resolved types, by name; resolving is slow, and a file has many records."""
+    return {spec.name: spec for spec in dataclasses.fields(kind)}, typing.get_type_hints(kind)
+
+
 def _record(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise FormatError("wrong kind of value", path=where, expected=f"a {kind.__name__}", found=_short(value))
-    specs = {spec.name: spec for spec in dataclasses.fields(kind)}
-    hints = typing.get_type_hints(kind)
+    specs, hints = _fields(kind)
     unknown = sorted(set(value) - set(specs))
     if unknown:
         raise FormatError(

@@ -77,11 +77,11 @@ def describe_training(walk: slots.Walk) -> Training:
         found.extend(_optimizer_slots(path, optimizer, canonical))
         sharing = tuple(one.path for one in compiled if one.optimizer is optimizer)
         records.append(_describe_optimizer(path, optimizer, sharing, canonical))
-    configs_of = [
-        configs.encode(keras_api.stamped(lambda optimizer=optimizer: optimizer), number, path)  # type: ignore[misc]
+    encoded = [
+        configs.encode(_serialized(path, lambda optimizer=optimizer: optimizer), number, path)  # type: ignore[misc]
         for path, optimizer in optimizers.values()
     ]
-    return Training({"models": models, "optimizers": configs_of}, tuple(records), tuple(found))
+    return Training({"models": models, "optimizers": encoded}, tuple(records), tuple(found))
 
 
 def _compiled(walk: slots.Walk) -> list[Compiled]:
@@ -108,6 +108,7 @@ def _arguments(model: Any) -> dict[str, Any]:
 
 
 def _compile_config(one: Compiled) -> Any:
+    where = slots.join(one.path, "@compile")
     if not keras_api.overrides(one.model, "get_compile_config", keras_api.Model):
         if keras_api.overrides(one.model, "compile", keras_api.Model):
             raise ModelError(
@@ -117,9 +118,22 @@ def _compile_config(one: Compiled) -> Any:
                 found=f"{type(one.model).__name__}.compile",
                 remedy="write the two hooks, or save with optimizer=False and compile after loading",
             )
-        return keras_api.stamped(lambda: _arguments(one.model))
-    config = keras_api.stamped(one.model.get_compile_config)
+        return _serialized(where, lambda: _arguments(one.model))
+    config = _serialized(where, one.model.get_compile_config)
     return {key: value for key, value in config.items() if key != "optimizer"}
+
+
+def _serialized(path: str, get: Callable[[], Any]) -> Any:
+    try:
+        return keras_api.stamped(get)
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise ModelError(
+            "the compile configuration cannot be described",
+            path=path,
+            expected="losses and metrics by name, registered functions, or objects with get_config",
+            found=str(error).strip().splitlines()[0],
+            remedy="register the loss or metric, or save with optimizer=False and compile after loading",
+        ) from error
 
 
 def _describe_optimizer(

@@ -269,7 +269,7 @@ class Rebuilder:
         for other in sorted(held):
             layer, entry = self.object(other), self.entries[other]
             if entry.get("built") and not layer.built and not keras_api.built_by_default(layer):
-                self._guard(other, lambda layer=layer, entry=entry: self._build_one(layer, entry))  # type: ignore[misc]
+                self._build_object(other)
                 built = True
         return built
 
@@ -297,21 +297,37 @@ class Rebuilder:
         """Gives every layer that was built its state; owners first, for what their own `build` makes."""
         later = []
         for n, entry in enumerate(self.entries):
-            if not entry.get("built") or not (n in self.objects or self._find(n)):
+            if not entry.get("built"):
                 continue
-            layer = self.objects[n]
+            layer = self._built_child(n)
             if layer.built:
                 continue
             if keras_api.built_by_default(layer):
                 later.append(n)
             else:
-                self._guard(n, lambda layer=layer, entry=entry: self._build_one(layer, entry))  # type: ignore[misc]
+                self._build_object(n)
         for n in later:
-            layer, entry = self.objects[n], self.entries[n]
-            if not layer.built and self._misses_children(n):
-                self._guard(n, lambda layer=layer, entry=entry: self._build_one(layer, entry))  # type: ignore[misc]
-            if not layer.built:
-                keras_api.mark_built(layer, _shapes(self._decode(entry.get("build_config"))))
+            if not self.objects[n].built and self._misses_children(n):
+                self._build_object(n)
+            if not self.objects[n].built:
+                config = self._decode(self.entries[n].get("build_config"))
+                keras_api.mark_built(self.objects[n], _shapes(config))
+
+    def _built_child(self, n: int) -> Any:
+        """Object `n`; if its owner has not made it yet, the owner is built first, since its call may make it."""
+        for position in self.entries[n]["found_at"]:
+            owner, steps = self.entries[n]["held"][position]
+            if self._find(n):
+                break
+            holder = self.objects.get(owner)
+            if holder is None or slots.get(holder, _steps(steps)) is not slots.MISSING:
+                continue
+            if self.entries[owner].get("built") and not holder.built:
+                self._build_object(owner)
+        return self.object(n)
+
+    def _build_object(self, n: int) -> None:
+        self._guard(n, lambda: self._build_one(self.objects[n], self.entries[n]))
 
     def _build_one(self, layer: Any, entry: Mapping[str, Any]) -> None:
         config = self._decode(entry.get("build_config"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import types
@@ -31,9 +32,14 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
             _refuse_attribute(slots.join(found.path, name), value)
         for function in _functions(slots.own_attributes(found.value).values()):
             _refuse_captured_state(found.path, function)
+        if type(found.value).__name__ == "Lambda":
+            _refuse_globals(found.path, _functions((found.value.function,)))
     for slot in walk.slots:
-        for function in _functions((slot.variable.regularizer, slot.variable.constraint)):
-            _refuse_captured_state(slot.path, function)
+        for part in (slot.variable.regularizer, slot.variable.constraint):
+            _refuse_held_state(slot.path, part, keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
+            for function in _functions((part,)):
+                _refuse_captured_state(slot.path, function)
+            _refuse_globals(slot.path, _functions((part,)))
         if keras_api.storage_dtype(slot.variable) == "string":
             raise ModelError(
                 "a variable of strings cannot be stored",
@@ -134,6 +140,7 @@ def refuse_in_compile(path: str, arguments: Any) -> None:
     """Raises `ModelError` if a loss or metric holds a layer or variable, or is a function that reads one."""
     for function in _functions((arguments,)):
         _refuse_captured_state(path, function)
+    _refuse_globals(path, _functions((arguments,)))
     stack = [arguments]
     while stack:
         value = stack.pop()
@@ -141,17 +148,42 @@ def refuse_in_compile(path: str, arguments: Any) -> None:
             stack.extend(value.values())
         elif isinstance(value, (list, tuple)):
             stack.extend(value)
-        elif isinstance(value, (keras_api.Loss, keras_api.Metric)):
-            for name, item in slots.own_attributes(value).items():
-                own_state = isinstance(value, keras_api.Metric)
-                for _, segments, leaf in slots.leaves(item):
-                    if not (own_state and not isinstance(leaf, keras_api.Layer)):
-                        raise ModelError(
-                            "a loss or metric holds a layer or variable, which the file would not carry",
-                            path="/".join((path, type(value).__name__, name, *segments)),
-                            found=type(leaf).__name__,
-                            remedy="move the loss into the model with add_loss, or save with optimizer=False",
-                        )
+        elif isinstance(value, keras_api.Loss):
+            _refuse_held_state(path, value, keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
+        elif isinstance(value, keras_api.Metric):
+            _refuse_held_state(path, value, keras_api.Layer, variables=False)
+
+
+def _refuse_held_state(path: str, value: Any, *kinds: type, variables: bool = True) -> None:
+    """A loss, regularizer or the like that holds a layer or variable: no slot shows it, so it would be lost."""
+    if value is None or isinstance(value, types.FunctionType):
+        return
+    for name, item in slots.own_attributes(value).items():
+        for _, segments, leaf in slots.leaves(item):
+            if isinstance(leaf, kinds) or (variables and slots.is_variable(leaf)):
+                raise ModelError(
+                    f"a {type(value).__name__} holds a layer or variable, which the file would not carry",
+                    path="/".join((path, type(value).__name__, name, *segments)),
+                    expected="state in the layers of the model only",
+                    found=type(leaf).__name__,
+                    remedy="move it into a layer (add_loss, add_weight), or save with optimizer=False and compile"
+                    " after loading",
+                )
+
+
+def _refuse_globals(path: str, functions: Iterable[types.FunctionType]) -> None:
+    """A lambda travels as code alone: what it reads from its module is not there when it is loaded."""
+    for function in functions:
+        names = [name for name in _global_names(function.__code__) if not hasattr(builtins, name)]
+        if function.__name__ == "<lambda>" and names:
+            raise ModelError(
+                "a lambda reads names of its module, which are not there after loading",
+                path=path or "the model",
+                expected="a lambda that uses only its arguments and builtins",
+                found=", ".join(names),
+                remedy="write a named function, register it with @keras.saving.register_keras_serializable(), and use"
+                " that",
+            )
 
 
 def _functions(values: Iterable[Any]) -> Iterator[types.FunctionType]:

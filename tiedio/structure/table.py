@@ -50,6 +50,7 @@ def tabulate(walk: slots.Walk) -> Table:
     graphs = {n: g for n, f in enumerate(walk.objects) if (g := keras_api.graph_of(f.value)) is not None}
     nodes = _collect_nodes(graphs)
     constants: dict[str, Any] = {}
+    variables = walk.canonical_slots()
     entries = [_describe(found, number, by_path, graphs.get(n), nodes) for n, found in enumerate(walk.objects)]
     for entry, places in zip(entries, plan.found_at(entries), strict=True):
         entry["found_at"] = places
@@ -61,7 +62,10 @@ def tabulate(walk: slots.Walk) -> Table:
         if n in found_in:
             record["model"], record["position"] = found_in[n]
         if "input" not in record and (n not in found_in or entries[found_in[n][0]]["kind"] == "functional"):
-            record |= _describe_arguments(n, node, number, nodes, walk, constants)
+            where = slots.join(walk.objects[record["operation"]].path, "@call")
+            encode = _ArgumentEncoder(number, nodes, variables, where, constants)
+            record["args"] = encode(node.arguments.args)
+            record["kwargs"] = encode(node.arguments.kwargs)
         records.append(record)
     _number_calls(records)
     table = {
@@ -229,14 +233,6 @@ def _describe_node(node: Any, number: Mapping[int, int]) -> dict[str, Any]:
     return record
 
 
-def _describe_arguments(
-    n: int, node: Any, number: Mapping[int, int], nodes: _Nodes, walk: slots.Walk, constants: dict[str, Any]
-) -> dict[str, Any]:
-    where = slots.join(walk.objects[number[id(node.operation)]].path, "@call")
-    encode = _ArgumentEncoder(number, nodes, walk.canonical_slots(), where, n, constants)
-    return {"args": encode(node.arguments.args), "kwargs": encode(node.arguments.kwargs)}
-
-
 def _number_calls(records: list[dict[str, Any]]) -> None:
     """Numbers the calls of each operation from 0: calls in graphs that are not saved leave no gap."""
     calls: dict[int, list[dict[str, Any]]] = {}
@@ -253,7 +249,7 @@ def _call_number(node: Any) -> int:
 
 def _encode_tensors(structure: Any, nodes: _Nodes, path: str) -> Any:
     """A structure of symbolic tensors as JSON."""
-    return _ArgumentEncoder({}, nodes, {}, path, 0, {})(structure)
+    return _ArgumentEncoder({}, nodes, {}, path, {})(structure)
 
 
 class _ArgumentEncoder:
@@ -265,11 +261,10 @@ class _ArgumentEncoder:
         nodes: _Nodes,
         variables: Mapping[int, str],
         where: str,
-        node: int,
         constants: dict[str, Any],
     ) -> None:
         self.number, self.nodes, self.variables = number, nodes, variables
-        self.where, self.node, self.constants = where, node, constants
+        self.where, self.constants = where, constants
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, keras_api.KerasTensor):
@@ -299,9 +294,16 @@ class _ArgumentEncoder:
             )
         kind = arrays.array_kind(value)
         if kind is not None:
-            name = f"@constant/{self.node}/{len(self.constants)}"
-            self.constants[name] = value
-            return {"$constant": [kind, name]}
+            return {"$constant": [kind, self._constant(value)]}
         if value is None or isinstance(value, (bool, int, float, str)):
             return configs.encode(value, {}, self.where)
         return {"$keras": configs.encode(keras_api.stamped(lambda: value), self.number, self.where)}
+
+    def _constant(self, value: Any) -> str:
+        """The name of a constant: one array that stands in two calls is stored once."""
+        for name, known in self.constants.items():
+            if known is value:
+                return name
+        name = f"@constant/{len(self.constants)}"
+        self.constants[name] = value
+        return name
