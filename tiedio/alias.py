@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiedio import describe, keras_api, slots
-from tiedio.errors import MismatchError, TiedioError
+from tiedio.errors import MismatchError, TiedioError, one_line
 from tiedio.manifest import Manifest, Variable
 
 Fresh = Callable[[Variable], Any]
@@ -14,7 +14,12 @@ Revive = Callable[[Any], Any]
 
 
 def alias(
-    roots: Mapping[str | None, Any], record: Manifest, variables: Sequence[Variable], fresh: Fresh, revive: Revive
+    roots: Mapping[str | None, Any],
+    record: Manifest,
+    variables: Sequence[Variable],
+    fresh: Fresh,
+    revive: Revive,
+    foreign: Mapping[int, Any],
 ) -> None:
     """Gives rebuilt roots the ties, variable attributes and orders of a manifest.
 
@@ -26,11 +31,21 @@ def alias(
         variables: its model variables, without those of optimizers.
         fresh: makes a variable for a record, for a slot that no code filled.
         revive: turns an encoded regularizer or constraint into the object.
+        foreign: variables and objects, by identity, that belong to another model and must not be in this one.
 
     Raises:
         MismatchError: if a slot cannot be filled.
     """
     walk = slots.walk(roots)
+    for path, value in (*((o.path, o.value) for o in walk.objects), *((s.path, s.variable) for s in walk.slots)):
+        if id(value) in foreign:
+            raise MismatchError(
+                "the class's code gave a variable or layer of the living model instead of a new one",
+                path=path,
+                expected="a constructor that makes its state anew",
+                found=f"{type(value).__name__} kept in a registry, cache or default argument",
+                remedy="pass what is shared as a constructor argument and return it from get_config",
+            )
     found = {slot.path: slot for slot in walk.slots}
     owners = {obj.path: obj.value for obj in walk.objects}
     used: dict[int, Any] = {}
@@ -47,6 +62,15 @@ def alias(
             if current is None or current.variable is not variable:
                 _fill(slot.path, current, owners, variable)
     for obj in record.objects:
+        if obj.path not in owners:
+            raise MismatchError(
+                "the rebuilt model lacks a layer",
+                path=obj.path,
+                expected=obj.class_name,
+                found="nothing",
+                remedy="set the layer in the constructor, or return it from get_config",
+            )
+    for obj in record.objects:
         _restore_object(owners, obj.path, obj.trainable, obj.orders, chosen)
 
 
@@ -55,9 +79,16 @@ def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[
     for slot in spec.slots:
         if slot.path in found:
             variable = found[slot.path].variable
+            if tuple(variable.shape) != spec.shape:
+                raise MismatchError(
+                    "the class's code makes a weight of another shape",
+                    path=slot.path,
+                    expected=spec.shape,
+                    found=tuple(int(size) for size in variable.shape),
+                    remedy="load with the code that the model was saved with, or give the layer its size in its config",
+                )
             alike = (
-                tuple(variable.shape) == spec.shape
-                and keras_api.storage_dtype(variable) == spec.dtype
+                keras_api.storage_dtype(variable) == spec.dtype
                 and keras_api.created_trainable(variable) == spec.created_trainable
             )
             if alike and id(variable) not in used:
@@ -80,7 +111,13 @@ def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any],
     try:
         slots.put(owner, steps, variable)
     except (TiedioError, TypeError, AttributeError) as error:
-        raise MismatchError("the slot cannot be filled", path=path, found=str(error)) from error
+        raise MismatchError(
+            "the slot cannot be filled",
+            path=path,
+            expected="a place that takes a variable",
+            found=one_line(error),
+            remedy="let the class's own code make this place in its constructor or in build",
+        ) from error
 
 
 def _locate(path: str, owners: Mapping[str, Any]) -> tuple[Any, tuple[slots.Step, ...]]:
@@ -106,13 +143,7 @@ def _restore_object(
     orders: Mapping[str, tuple[str, ...]],
     chosen: Mapping[str, Any],
 ) -> None:
-    owner = owners.get(path)
-    if owner is None:
-        raise MismatchError(
-            "the rebuilt model lacks a layer",
-            path=path,
-            remedy="set the layer in the constructor, or return it from get_config",
-        )
+    owner = owners[path]
     if trainable is not None:
         keras_api.set_object_facts(owner, trainable=trainable)
     inner = getattr(owner, "_functional", None)
@@ -121,5 +152,12 @@ def _restore_object(
         if store == "layers" and inner is not None:
             listed.append(inner)
         if any(member is None for member in listed):
-            raise MismatchError("the rebuilt model lacks a member of a list that Keras keeps", path=path, found=store)
+            members = orders.get(store, ())
+            raise MismatchError(
+                "the rebuilt model lacks a member of a list that Keras keeps",
+                path=path or "the model",
+                expected=", ".join(name for name, member in zip(members, listed, strict=False) if member is None),
+                found=f"nothing of these names in {store}",
+                remedy="load with the code that the model was saved with",
+            )
         keras_api.set_store(owner, store, listed)

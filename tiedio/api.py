@@ -101,7 +101,7 @@ def load(
             metadata_of(reader.header, TRAINING_KEY, name),
             name,
         )
-        with session.untouched_randomness():
+        with session.untouched_randomness(), session.without_old_warnings():
             restored = restore(
                 parsed,
                 custom_objects=custom_objects or {},

@@ -36,3 +36,14 @@ def is_backend_variable(value: Any) -> bool:
     """Whether `value` is a bare variable of the backend (such as `tf.Variable`), which Keras does not track."""
     own = type(value)
     return own.__name__.endswith("Variable") and own.__module__.startswith("tensorflow.")
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether `value` is a tensor of a graph that is being, or was, traced: it has no value."""
+    own = type(value)
+    return own.__name__ == "SymbolicTensor" and own.__module__.startswith("tensorflow.")
+
+
+def as_number(value: Any) -> Any:
+    """A NumPy number as the Python number that it is; anything else as it stands."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -59,9 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def demo(
-    keep: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Leave the files in this folder.")
-    ] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Leave the files in this folder.")] = None,
 ) -> None:
     """Compare .keras and tiedio on two models.
 
@@ -151,9 +149,7 @@ def summarize(manifest: Manifest) -> dict[str, Any]:
         "roots": [root.name for root in manifest.roots if root.name is not None],
         "tensors": tensors,
         "ties": ties,
-        "shared_objects": [
-            {"class_name": one.class_name, "paths": list(one.paths)} for one in manifest.shared_objects
-        ],
+        "shared_objects": [{"class_name": one.class_name, "paths": list(one.paths)} for one in manifest.shared_objects],
         "custom": list(manifest.custom),
         "bytes": sum(tensor["bytes"] for tensor in tensors),
         "bytes_saved": sum(tie["bytes_saved"] for tie in ties),
@@ -180,9 +176,7 @@ def _print_summary(file: Path, found: dict[str, Any]) -> None:
         if found[name]:
             label = {"roots": "models", "custom": "custom classes"}[name]
             console.print(Text(f"{label}: {', '.join(map(printable, found[name]))}"))
-    rows = [
-        (printable(one["dtype"]), _shape(one["shape"]), size_text(one["bytes"])) for one in found["tensors"]
-    ]
+    rows = [(printable(one["dtype"]), _shape(one["shape"]), size_text(one["bytes"])) for one in found["tensors"]]
     gap = 3  # between the columns
     taken = sum(gap + max(map(len, column)) for column in zip(*rows, strict=True))
     table = plain_table("tensor", "dtype", "shape", "size")

@@ -55,6 +55,12 @@ class TiedioError(Exception):
         return self._text()
 
 
+def one_line(error: BaseException) -> str:
+    """The text of an error of someone else's, as part of a sentence of ours."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
 class PathError(TiedioError, ValueError):
     """A path that cannot be written to or read from: wrong suffix, missing folder, existing file.
 

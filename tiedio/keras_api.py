@@ -178,15 +178,17 @@ def sequential_layers(model: Any) -> list[Any]:
     return list(model._layers)
 
 
-def inner_graph_name(model: Any) -> str:
-    """The automatic name of the functional model that runs a built `Sequential`."""
-    return str(model._functional.name)
+def inner_graph_names(model: Any) -> list[str | None]:
+    """Name, path and parent's path of the functional model that runs a built `Sequential`."""
+    inner = model._functional
+    return [inner.name, inner.path, inner._parent_path]
 
 
-def rename_inner_graph(model: Any, name: str) -> None:
-    """Gives the functional model inside a `Sequential`, if it is built, another name."""
+def rename_inner_graph(model: Any, name: str, path: str | None, parent_path: str | None) -> None:
+    """Gives the functional model inside a `Sequential`, if it is built, other names."""
     if model._functional is not None:
         model._functional.name = name
+        set_object_facts(model._functional, path=path, parent_path=parent_path)
 
 
 def make_sequential(cls: type, name: str, layers: Sequence[Any], batch_shape: Any) -> Any:
@@ -400,6 +402,12 @@ def set_object_facts(owner: Any, **facts: Any) -> None:
     """Sets raw bookkeeping (`trainable`, `path`, `parent_path`, …) of a layer without Keras's cascades."""
     for name, value in facts.items():
         object.__setattr__(owner, f"_{name}", value)
+
+
+def set_policy(layer: Any, policy: Any) -> None:
+    """Gives a layer its dtype policy, without quantizing or rebuilding anything."""
+    if policy_of(layer) != policy:
+        object.__setattr__(layer, "_dtype_policy", keras.dtype_policies.get(policy))
 
 
 def mark_built(layer: Any, shapes: Any) -> None:

@@ -23,11 +23,11 @@ def describe(arguments: Any, where: str) -> list[Any]:
         if type(value).__module__.partition(".")[0] != "keras":
             continue  # of custom classes the proof tells the user, who can mend get_config
         revived = keras_api.deserialize(keras_api.stamped(lambda value=value: value), {}, True)  # type: ignore[misc]
-        before, after = plain.plain_attributes(value), plain.plain_attributes(revived)
+        before, after = plain.attributes_to_compare(value), plain.attributes_to_compare(revived)
         lost = {
             name: configs.encode(keras_api.stamped(lambda item=item: item), {}, where)  # type: ignore[misc]
             for name, item in sorted(before.items())
-            if name in after and not plain.equal(item, after[name], plain.Identities())
+            if _is_data(item) and name in after and not plain.equal(item, after[name], plain.Identities())
         }
         if lost:
             found.append([place, lost])
@@ -39,9 +39,19 @@ def restore(arguments: Any, record: list[Any]) -> None:
     objects = {tuple(place): value for place, value in _objects(arguments)}
     for place, lost in record:
         value = objects.get(tuple(place))
-        known = {} if value is None else plain.plain_attributes(value)
+        known = {} if value is None else vars(value)
+        known = {name: item for name, item in known.items() if _is_data(item)}
         for name in lost.keys() & known.keys():
             setattr(value, name, configs.decode(lost[name], {}))
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a value is a number, a string, or a container of them: what a config can say."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_data, value))
+    if isinstance(value, Mapping):
+        return all(map(_is_data, value.values()))
+    return isinstance(value, (str, int, float, type(None)))
 
 
 def compare(live: Any, rebuilt: Any, where: str) -> None:

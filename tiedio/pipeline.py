@@ -36,6 +36,10 @@ class Snapshot:
     training: dict[str, Any]
     sources: dict[str, Any]
 
+    def parts(self) -> list[Any]:
+        """Every object and variable of the live models."""
+        return [*(found.value for found in self.walk.objects), *(slot.variable for slot in self.walk.slots)]
+
     def metadata(self) -> dict[str, str]:
         """The metadata of the file."""
         return {
@@ -150,6 +154,7 @@ def restore(
     safe_mode: bool,
     constant: Callable[[str], np.ndarray[Any, Any]],
     compile: bool,
+    foreign: Mapping[int, Any] | None = None,
 ) -> Restored:
     """Rebuilds the models of a parsed file, tied and compiled, with variables that have no values yet.
 
@@ -159,12 +164,13 @@ def restore(
         safe_mode: whether code in the file is refused.
         constant: the bytes of a constant by its name.
         compile: whether models are compiled.
+        foreign: objects and variables, by identity, that belong to another model and must not be in this one.
 
     Raises:
         UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
     try:
-        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile)
+        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {})
     except TiedioError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -183,6 +189,7 @@ def _restore(
     safe_mode: bool,
     constant: Callable[[str], np.ndarray[Any, Any]],
     compile: bool,
+    foreign: Mapping[int, Any],
 ) -> Restored:
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
@@ -208,6 +215,7 @@ def _restore(
             safe_mode=safe_mode,
             variable=lambda path: _fresh(specs[path]),
             constant=read_constant,
+            foreign=foreign,
         )
         objects = rebuilder.run()
         by_path = {record.path: value for record, value in zip(manifest.objects, objects, strict=True)}
@@ -216,12 +224,12 @@ def _restore(
         def revive(config: Any) -> Any:
             return rebuilder.revive(config)
 
-        alias(roots, manifest, of_model, _fresh, revive)
+        alias(roots, manifest, of_model, _fresh, revive, foreign)
         walk = slots.walk(roots)
         variables = {slot.path: slot.variable for slot in walk.slots}
         trained = training.NOTHING
         if compile:
-            training.compile_again(objects, compiled, manifest.optimizers, variables, revive)
+            training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
             variables |= training.restore_facts(walk, of_optimizer, revive)
             trained = training.describe_training(walk)
     found = (*describe.describe_variables(walk), *trained.variables())
@@ -274,6 +282,7 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
                 safe_mode=False,
                 constant=lambda name: as_bytes(values.array_of(snapshot.sources[name])),
                 compile=bool(snapshot.training["models"]),
+                foreign={id(value): value for value in snapshot.parts()},
             )
             plain.compare(snapshot.walk, restored.walk)
             if snapshot.training["models"]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 import functools
+import pickle
 import types
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,14 @@ from tiedio.errors import ModelError
 
 # Set by Keras itself in the course of building and calling; they change no output.
 _TRANSIENT = frozenset({"_already_warned", "_dropout_mask", "_recurrent_dropout_mask"})
-# Bookkeeping of Keras's base class that user code may set and that no config returns.
-_FLAGS = ("autocast", "_supports_masking", "_convert_input_args", "_allow_non_tensor_positional_args")
-_MAX_ITEMS = 100_000
-_MAX_DEPTH = 12
+# Bookkeeping of Keras's base class that user code may set and that not every config returns.
+_FLAGS = (
+    "activity_regularizer",
+    "autocast",
+    "_supports_masking",
+    "_convert_input_args",
+    "_allow_non_tensor_positional_args",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +37,31 @@ class Identities:
 
 
 def compare(live: slots.Walk, rebuilt: slots.Walk) -> None:
-    """Raises `ModelError` at the first plain attribute that differs between a model and its rebuild.
+    """Raises `ModelError` at the first attribute that differs between a model and its rebuild.
 
-    Numbers, strings, arrays, functions, configured objects such as regularizers, and containers of them are
-    compared; so is the class of every object. A value that is set by hand, or drawn at random in a
+    Numbers, strings, arrays, functions, configured objects such as regularizers, plain objects and containers
+    of them are compared; so is the class of every object. A value that is set by hand, or drawn at random in a
     constructor, and that `get_config` does not return would otherwise be lost without a word.
     """
     identities = Identities(live.object_paths(), rebuilt.object_paths())
     for mine, theirs in zip(live.objects, rebuilt.objects, strict=True):
         compare_objects(mine.path, mine.value, theirs.value, identities)
     for old, new in zip(live.by_variable(), rebuilt.by_variable(), strict=True):
+        if type(old[0].variable) is not type(new[0].variable):
+            raise ModelError(
+                "a variable of a class of its own would come back as a plain one",
+                path=old[0].path,
+                expected=type(old[0].variable).__name__,
+                found=type(new[0].variable).__name__,
+                remedy="let the layer make it in its constructor or in build",
+            )
         for name in ("regularizer", "constraint"):
             before, after = getattr(old[0].variable, name), getattr(new[0].variable, name)
             compare_objects(slots.join(old[0].path, f"@{name}"), before, after, identities)
 
 
 def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | None = None) -> None:
-    """Raises `ModelError` if two objects differ in class or in a plain attribute."""
+    """Raises `ModelError` if two objects differ in class or in an attribute."""
     if type(mine) is not type(theirs):
         raise ModelError(
             "the rebuilt object is of another class",
@@ -59,120 +72,132 @@ def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | 
         )
     if not hasattr(mine, "__dict__"):
         return
-    before, after = plain_attributes(mine), plain_attributes(theirs)
+    before, after = attributes_to_compare(mine), attributes_to_compare(theirs)
     for name in sorted(before.keys() | after.keys()):
         # An attribute that is not there and one that is `None` read alike: caches begin so.
         old, new = before.get(name), after.get(name)
         if not equal(old, new, identities or Identities()):
+            cached = new is None and arrays.array_kind(old) == "tensor"
+            shown = name.lstrip("_")
             raise ModelError(
                 "an attribute would not come back",
                 path=slots.join(path, name),
                 expected=_short(old),
                 found=f"{_short(new)} after a rebuild from the config",
-                remedy=f"return {name.lstrip('_')!r} from get_config of {type(mine).__name__}, or make it a weight",
+                remedy=f"set {name!r} to None before saving if it is only a cache, or make it a weight"
+                if cached
+                else f"return {shown!r} from get_config of {type(mine).__name__}, or make it a weight",
             )
 
 
-def plain_attributes(value: Any) -> dict[str, Any]:
-    """The attributes of an object that can be compared: all but variables, layers and what holds them.
+def attributes_to_compare(value: Any) -> dict[str, Any]:
+    """The attributes of an object that its outputs may depend on.
 
-    A functional or sequential model of Keras's own class has no code that reads them: what is set on it by
-    hand is a note of the user's, and changes no output.
+    No code reads what is set by hand on a functional or sequential model of Keras's own class, unless it
+    takes the place of a method.
     """
+    attributes = {name: item for name, item in slots.own_attributes(value).items() if name not in _TRANSIENT}
     if type(value) in (keras_api.Functional, keras_api.Sequential):
-        return {}
-    attributes = slots.own_attributes(value)
+        attributes = {name: item for name, item in attributes.items() if hasattr(type(value), name)}
     if isinstance(value, keras_api.Layer):
         attributes |= {name: vars(value)[name] for name in _FLAGS if name in vars(value)}
-    return {name: item for name, item in attributes.items() if name not in _TRANSIENT and _is_plain(item, 0)}
-
-
-def _is_plain(value: Any, depth: int) -> bool:
-    if isinstance(value, (str, bytes, int, float, complex, type(None), enum.Enum, type)):
-        return True
-    if slots.classify(type(value)) in ("variable", "object") or isinstance(value, keras_api.BaseOptimizer):
-        return False
-    if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, weakref.ref)):
-        return True
-    if arrays.array_kind(value) is not None or _has_config(value):
-        return True
-    if depth > _MAX_DEPTH:
-        return False
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return len(value) <= _MAX_ITEMS and all(_is_plain(item, depth + 1) for item in value)
-    if isinstance(value, Mapping):
-        return len(value) <= _MAX_ITEMS and all(_is_plain(item, depth + 1) for item in value.values())
-    if slots.classify(type(value)) == "plain":
-        return all(_is_plain(item, depth + 1) for item in slots.attributes_of(value).values())
-    return False
-
-
-def _has_config(value: Any) -> bool:
-    return hasattr(value, "get_config") and not isinstance(value, type)
+    return attributes
 
 
 def equal(old: Any, new: Any, identities: Identities) -> bool:
-    """Whether two plain values are the same, bit for bit for arrays."""
-    if old is new:
+    """Whether two values are the same: numbers and arrays bit for bit, layers by their place in the model."""
+    try:
+        return _equal(old, new, identities, frozenset())
+    except RecursionError:
+        return False  # a value that nests too deep to be compared is not known to come back
+
+
+def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[int, int]]) -> bool:
+    old, new = _plainly(old), _plainly(new)
+    if old is new or (id(old), id(new)) in above:
         return True
-    old, new = _as_number(old), _as_number(new)
+    if slots.classify(type(old)) in ("variable", "object") or slots.classify(type(new)) in ("variable", "object"):
+        return _alike(old, new, identities)
     if arrays.array_kind(old) is not None or arrays.array_kind(new) is not None:
         return _equal_arrays(old, new)
+    above |= {(id(old), id(new))}
+
+    def same(one: Any, other: Any) -> bool:
+        return _equal(one, other, identities, above)
+
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return old.keys() == new.keys() and all(equal(old[key], new[key], identities) for key in old)
-    if isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
+        return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
+    if isinstance(old, (list, tuple, deque)) and isinstance(new, (list, tuple, deque)):
         same_kind = isinstance(old, tuple) == isinstance(new, tuple)
-        pairs = zip(old, new, strict=False)
-        return same_kind and len(old) == len(new) and all(equal(one, other, identities) for one, other in pairs)
+        return same_kind and len(old) == len(new) and all(map(same, old, new))
+    if _is_keras_function(old) and _is_keras_function(new):
+        return bool(old.__name__ == new.__name__)  # an activation given as keras.ops.silu comes back from its config
     if type(old) is not type(new):
         return False
+    if isinstance(old, (set, frozenset)):
+        return _equal_sets(old, new)
     if isinstance(old, weakref.ref):
-        return _alike(old(), new(), identities)
+        return same(old(), new())
     if isinstance(old, types.MethodType):
-        return old.__func__ is new.__func__ and _alike(old.__self__, new.__self__, identities)
+        return old.__func__ is new.__func__ and same(old.__self__, new.__self__)
     if isinstance(old, functools.partial):
-        return all(equal(getattr(old, part), getattr(new, part), identities) for part in ("func", "args", "keywords"))
+        return same(old.func, new.func) and same(old.args, new.args) and same(old.keywords, new.keywords)
     if isinstance(old, types.FunctionType):
-        return _equal_functions(old, new, identities)
-    if _has_config(old):
-        return _config_text(old) == _config_text(new)
+        return _equal_functions(old, new, identities, above)
+    if hasattr(old, "get_config") and not isinstance(old, type):
+        return _config_text(old) == _config_text(new) and (_config_tells_all(old) or same(vars(old), vars(new)))
     if slots.classify(type(old)) == "plain":
-        return equal(slots.attributes_of(old), slots.attributes_of(new), identities)
-    return bool(old == new) or (old != old and new != new)
+        return same(slots.attributes_of(old), slots.attributes_of(new))
+    return _equal_leaves(old, new)
 
 
-def _as_number(value: Any) -> Any:
-    # Keras writes a NumPy number into a config as the Python number that it is.
-    return value.item() if arrays.array_kind(value) == "scalar" else value
-
-
-def _config_text(value: Any) -> str:
-    try:
-        return repr(keras_api.keras.saving.serialize_keras_object(value))
-    except (NotImplementedError, TypeError, ValueError):
-        return repr(type(value))
+def _plainly(value: Any) -> Any:
+    """A value without the wrappers that change nothing; what only tracing left behind counts as nothing."""
+    value = arrays.unwrapped(value)
+    if isinstance(value, keras_api.KerasTensor) or arrays.is_symbolic(value):
+        return None
+    if arrays.array_kind(value) == "scalar":
+        return value.item()  # Keras writes a NumPy number into a config as the Python number that it is
+    return getattr(value, "python_function", value)  # tf.function
 
 
 def _alike(old: Any, new: Any, identities: Identities) -> bool:
-    """Whether two referents are the same object of the model, or neither belongs to it and they are equal."""
-    place = identities.live.get(id(old))
-    if place is not None or id(new) in identities.rebuilt:
-        return place == identities.rebuilt.get(id(new))
-    return _is_plain(old, 0) and equal(old, new, identities)
+    """Whether two layers stand in the same place of their models; of variables the manifest tells."""
+    if slots.is_variable(old) or slots.is_variable(new):
+        return slots.is_variable(old) and slots.is_variable(new)
+    return identities.live.get(id(old), "") == identities.rebuilt.get(id(new), "")
 
 
-def _equal_functions(old: Any, new: Any, identities: Identities) -> bool:
-    """Two makings of one function: the same code, defaults and plain captured values."""
+def _is_keras_function(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and (value.__module__ or "").startswith("keras.")
+
+
+def _equal_sets(old: Any, new: Any) -> bool:
+    stateful = [item for item in (*old, *new) if slots.classify(type(item)) in ("variable", "object")]
+    return len(old) == len(new) if stateful else bool(old == new)
+
+
+def _equal_leaves(old: Any, new: Any) -> bool:
+    """Values of a type that tiedio knows nothing of: by their own equality, or by what pickle makes of them."""
+    own_equality: Any = type(old).__eq__
+    if own_equality is not object.__eq__:
+        return bool(old == new) or bool(old != old and new != new)
+    try:
+        return pickle.dumps(old) == pickle.dumps(new)
+    except Exception:  # noqa: BLE001 - locks, tables and the like have no value that could be lost
+        return True
+
+
+def _equal_functions(old: Any, new: Any, identities: Identities, above: frozenset[tuple[int, int]]) -> bool:
+    """Two makings of one function: the same code, defaults and captured values."""
     captured = [[_contents(cell) for cell in function.__closure__ or ()] for function in (old, new)]
     return (
         old.__code__.co_code == new.__code__.co_code
         and old.__code__.co_names == new.__code__.co_names
         and _constants(old.__code__) == _constants(new.__code__)
-        and equal(old.__defaults__, new.__defaults__, identities)
-        and len(captured[0]) == len(captured[1])
-        and all(
-            one is other or _alike(one, other, identities) for one, other in zip(captured[0], captured[1], strict=True)
-        )
+        and _equal(old.__defaults__, new.__defaults__, identities, above)
+        and _equal(old.__kwdefaults__, new.__kwdefaults__, identities, above)
+        and _equal(captured[0], captured[1], identities, above)
     )
 
 
@@ -185,6 +210,18 @@ def _contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # a cell that is not filled yet
         return slots.MISSING
+
+
+def _config_text(value: Any) -> str:
+    try:
+        return repr(keras_api.keras.saving.serialize_keras_object(value))
+    except (NotImplementedError, TypeError, ValueError):
+        return repr(type(value))
+
+
+def _config_tells_all(value: Any) -> bool:
+    """Keras's own configs do; and what an initializer holds matters no more once the weights are there."""
+    return type(value).__module__.partition(".")[0] == "keras" or isinstance(value, keras_api.keras.Initializer)
 
 
 def _equal_arrays(old: Any, new: Any) -> bool:

@@ -15,7 +15,8 @@ def encode(value: Any) -> Any:
     """A record as a JSON value; what equals its default is left out."""
     if dataclasses.is_dataclass(value):
         record = {}
-        for spec in _fields(type(value))[0].values():
+        kind: Any = type(value)
+        for spec in _fields(kind)[0].values():
             item = getattr(value, spec.name)
             default = spec.default_factory() if callable(spec.default_factory) else spec.default
             if item != default or isinstance(item, bool) != isinstance(default, bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,4 +81,12 @@ def untouched_names() -> Iterator[None]:
 def outside_name_scopes() -> Iterator[None]:
     """Hides the name scopes that are open around a call of `load` or `save`."""
     with keras_api.global_attribute("name_scope_stack", []):
+        yield
+
+
+@contextmanager
+def without_old_warnings() -> Iterator[None]:
+    """Keeps back what Keras warned of when the model was made: a rebuild would only say it again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"keras(\.|$)")
         yield

@@ -10,7 +10,6 @@ optimizer (`@optimizer`).
 from __future__ import annotations
 
 import itertools
-import sys
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,11 +25,14 @@ Step = tuple[str, Any]
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<nothing>"})()
 
-# Libraries whose plain objects hold no Keras state; everything else with a `__dict__` is looked into.
-_FOREIGN = frozenset(sys.stdlib_module_names) | {
-    "keras", "keras_hub", "tensorflow", "numpy", "jax", "jaxlib", "torch", "optree", "h5py", "ml_dtypes",
-    "google", "absl", "scipy", "pandas", "sklearn", "builtins",
-}  # fmt: skip
+# Modules whose objects hold no Keras state, or a web of state that is not a model's; everything else that has
+# attributes is looked into, namespaces and data classes first of all.
+_FOREIGN = frozenset({
+    "keras", "keras_hub", "tensorflow", "numpy", "jax", "jaxlib", "torch", "optree", "h5py", "ml_dtypes", "google",
+    "absl", "scipy", "pandas", "sklearn", "builtins", "abc", "asyncio", "concurrent", "datetime", "decimal", "enum",
+    "fractions", "functools", "importlib", "inspect", "io", "logging", "multiprocessing", "os", "pathlib", "queue",
+    "random", "re", "socket", "ssl", "subprocess", "threading", "_thread", "typing", "unittest", "weakref", "wrapt",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +85,33 @@ class Walk:
         groups: dict[int, list[FoundSlot]] = {}
         for slot in self.slots:
             groups.setdefault(id(slot.variable), []).append(slot)
-        return [tuple(sorted(group, key=lambda slot: "@" in slot.path)) for group in groups.values()]
+        return [tuple(sorted(group, key=lambda slot: _is_marked(slot.path))) for group in groups.values()]
+
+
+def _is_marked(path: str) -> bool:
+    return path.startswith("@") or "/@" in path
+
+
+def _is_escaped(character: str) -> bool:
+    """Marks, control, invisible and direction characters, surrogates: a fixed list, whatever Unicode's version."""
+    code = ord(character)
+    return (
+        character in "/%\\"
+        or code < 0x20
+        or 0x7F <= code <= 0x9F
+        or 0x200B <= code <= 0x200F
+        or 0x2028 <= code <= 0x202E
+        or 0x2060 <= code <= 0x206F
+        or 0xD800 <= code <= 0xDFFF
+        or code == 0xFEFF
+    )
 
 
 def escape(name: str) -> str:
     """One path segment for any name: injective, without `/`, control characters or a leading mark."""
     if name == "":
         return "%empty"
-    text = "".join(quote(c, safe="", errors="surrogatepass") if c in "/%\\" or not c.isprintable() else c for c in name)
+    text = "".join(quote(c, safe="", errors="surrogatepass") if _is_escaped(c) else c for c in name)
     return f"%{ord(text[0]):02X}{text[1:]}" if text[0] in ".@#0123456789" else text
 
 

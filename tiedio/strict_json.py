@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tiedio.errors import FormatError
@@ -59,4 +60,9 @@ def loads(text: str, where: str) -> Any:
         raise FormatError("the text nests too deep", path=where) from error
     except json.JSONDecodeError as error:
         raise FormatError("the text is not JSON", path=where, found=str(error)) from error
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        try:
+            dumps(value).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise FormatError("the text holds half of a surrogate pair", path=where) from error
     return value

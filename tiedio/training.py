@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiedio import configs, describe, keras_api, manifest, omissions, slots
-from tiedio.errors import MismatchError, ModelError, RebuildError
+from tiedio.errors import MismatchError, ModelError, RebuildError, one_line
 
 MARK = "@optimizer"
 
@@ -126,12 +126,12 @@ def _compile_config(one: Compiled) -> Any:
 def _serialized(path: str, get: Callable[[], Any]) -> Any:
     try:
         return keras_api.stamped(get)
-    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+    except (TypeError, ValueError, NotImplementedError, AttributeError, OSError) as error:
         raise ModelError(
             "the compile configuration cannot be described",
             path=path,
             expected="losses and metrics by name, registered functions, or objects with get_config",
-            found=str(error).strip().splitlines()[0],
+            found=one_line(error),
             remedy="register the loss or metric, or save with optimizer=False and compile after loading",
         ) from error
 
@@ -212,6 +212,7 @@ def compile_again(
     optimizers: Sequence[manifest.Optimizer],
     variables: Mapping[str, Any],
     decode: Callable[[Any], Any],
+    plainly: Callable[[Any], Any],
 ) -> None:
     """Compiles the models and builds their optimizers for the recorded variables.
 
@@ -221,6 +222,7 @@ def compile_again(
         optimizers: their manifest records, in the same order.
         variables: model variable of each canonical slot; ties are already restored.
         decode: revives an encoded config.
+        plainly: decodes it and revives nothing.
 
     Raises:
         RebuildError: if a model cannot be compiled from its configuration.
@@ -238,14 +240,15 @@ def compile_again(
         model = objects[one["model"]]
         optimizer = None if one["optimizer"] is None else revived[one["optimizer"]]
         try:
-            config = decode(one["config"])
+            own_hook = keras_api.overrides(model, "compile_from_config", keras_api.Model)
+            config = {} if own_hook else decode(one["config"])
             omissions.restore(config, one["omitted"])
-            _compile(model, optimizer, config)
+            _compile(model, optimizer, config, one["config"], plainly)
         except (TypeError, ValueError) as error:
             raise RebuildError(
                 "the model cannot be compiled again",
                 path=model.name,
-                found=str(error),
+                found=one_line(error),
                 remedy="load with compile=False, or register the losses and metrics that it compiles with",
             ) from error
 
@@ -254,7 +257,7 @@ def _revive(config: Any, path: str, decode: Callable[[Any], Any]) -> Any:
     try:
         optimizer = decode(config)
     except (TypeError, ValueError) as error:
-        optimizer, why = None, str(error)
+        optimizer, why = None, one_line(error)
     else:
         why = type(optimizer).__name__
     if not isinstance(optimizer, keras_api.BaseOptimizer):
@@ -268,12 +271,15 @@ def _revive(config: Any, path: str, decode: Callable[[Any], Any]) -> Any:
     return optimizer
 
 
-def _compile(model: Any, optimizer: Any, config: dict[str, Any]) -> None:
+def _compile(model: Any, optimizer: Any, config: dict[str, Any], encoded: Any, plainly: Callable[[Any], Any]) -> None:
+    """Compiles; a class's own hook is handed what Keras hands it, with a reference that revives as `optimizer`."""
     if not keras_api.overrides(model, "compile_from_config", keras_api.Model):
         model.compile(optimizer=optimizer, **config)
     else:
-        with warnings.catch_warnings():
-            model.compile_from_config({**config, "optimizer": optimizer})
+        stamp = "tiedio:optimizer"
+        reference = {**keras_api.class_reference(type(optimizer)), "config": {}, "shared_object_id": stamp}
+        with warnings.catch_warnings(), keras_api.known_objects({stamp: optimizer}):
+            model.compile_from_config({**plainly(encoded), "optimizer": None if optimizer is None else reference})
     if model.optimizer is not optimizer:
         model.optimizer = optimizer
 

@@ -21,7 +21,7 @@ _FUNCTION_MODULES = (
     "keras.constraints", "keras.ops", "keras.random",
 )  # fmt: skip
 _SPECIAL = {
-    "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__typespec__"
+    "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"
 }  # fmt: skip
 _TRUSTED = ("keras", "keras_hub")
 _MAX_DEPTH = 200
@@ -93,6 +93,7 @@ def _names(record: Any, path: str) -> Iterator[Named]:
         if isinstance(value, list):
             stack.extend((item, where, depth + 1) for item in value)
         elif isinstance(value, dict):
+            value = _spelled_out(value)
             name = value.get("class_name")
             inside = value.get("name") if isinstance(value.get("name"), str) else where
             if isinstance(name, str) and ("config" in value or "module" in value):
@@ -107,6 +108,16 @@ def _names(record: Any, path: str) -> Iterator[Named]:
                     config if name == "function" and isinstance(config, str) else None,
                 )
             stack.extend((item, str(inside), depth + 1) for item in value.values())
+
+
+def _spelled_out(value: dict[str, Any]) -> dict[str, Any]:
+    """A dict that is written as pairs, as the dict that it decodes to; keys that are no strings name nothing."""
+    pairs = value.get("$dict")
+    if len(value) != 1 or not isinstance(pairs, list):
+        return value
+    named = {p[0]: p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and isinstance(p[0], str)}
+    rest = [p for p in pairs if not (isinstance(p, list) and len(p) == 2 and isinstance(p[0], str))]
+    return {**named, "$rest": rest}
 
 
 def _text(value: Any) -> str | None:
@@ -126,11 +137,12 @@ def _is_known(named: Named, custom_objects: Mapping[str, Any]) -> bool:
 def _resolve(named: Named, custom_objects: Mapping[str, Any]) -> Any:
     import keras
 
-    for name in (named.registered_name, named.function):
-        if name is not None:
-            found = keras.saving.get_registered_object(name, custom_objects=dict(custom_objects))
-            if found is not None:
-                return found
+    # Keras looks a function up by its own name and a class by its registered one.
+    name = named.function if named.class_name == "function" else named.registered_name
+    if name is not None:
+        found = keras.saving.get_registered_object(name, custom_objects=dict(custom_objects))
+        if found is not None:
+            return found
     if named.module is None or named.module.partition(".")[0] not in (*_TRUSTED, "builtins"):
         return None
     if named.class_name == "function":

@@ -27,8 +27,10 @@ def found_at(objects: Sequence[Entry]) -> list[list[int]]:
     result: list[list[int]] = [[] for _ in objects]
     for n, entry in enumerate(objects):
         for position, (owner, _) in enumerate(entry["held"]):
-            if objects[owner]["kind"] == "object" and n not in needs[owner] and not _reaches(n, owner, needs):
+            makes = objects[owner]["kind"] == "object" and not _reaches(owner, n, needs)
+            if makes and not _reaches(n, owner, needs):
                 result[n].append(position)
+    _break_circles(objects, needs, result)
     queue = [n for n, places in enumerate(result) if places]
     children: dict[int, list[tuple[int, int]]] = {}
     for n, entry in enumerate(objects):
@@ -42,6 +44,20 @@ def found_at(objects: Sequence[Entry]) -> list[list[int]]:
                     queue.append(n)
                 result[n].append(position)
     return [sorted(places) for places in result]
+
+
+def _break_circles(objects: Sequence[Entry], needs: Sequence[set[int]], result: list[list[int]]) -> None:
+    """A parent that a child knows is not found at the child if a graph or a config names the parent."""
+    named = set().union(*needs)
+    for n, places in enumerate(result):
+        if n in named:
+            owners = {position: objects[n]["held"][position][0] for position in places}
+            places[:] = [p for p in places if not _only_found_at(owners[p], n, objects, result)]
+
+
+def _only_found_at(child: int, parent: int, objects: Sequence[Entry], result: Sequence[list[int]]) -> bool:
+    places = result[child]
+    return bool(places) and all(objects[child]["held"][position][0] == parent for position in places)
 
 
 def _needs(entry: Entry) -> set[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiedio import arrays, configs, keras_api, session, slots
-from tiedio.errors import RebuildError, TiedioError
+from tiedio.errors import RebuildError, TiedioError, one_line
 from tiedio.structure import audit
 
 Fresh = Callable[[str], Any]
@@ -23,6 +23,7 @@ class Rebuilder:
         safe_mode: as in `load`.
         variable: canonical slot path → a stand-in for a live variable that is an argument of a node.
         constant: name of a constant → its NumPy array.
+        foreign: objects, by identity, that belong to another model and must not be found.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Rebuilder:
         safe_mode: bool,
         variable: Fresh,
         constant: Fresh,
+        foreign: Mapping[int, Any] | None = None,
     ) -> None:
         self.entries: list[dict[str, Any]] = record["objects"]
         self.node_records: list[dict[str, Any]] = record["nodes"]
@@ -42,6 +44,9 @@ class Rebuilder:
         self.custom_objects, self.safe_mode = dict(custom_objects), safe_mode
         self.objects: dict[int, Any] = {}
         self.nodes: dict[int, Any] = {}
+        self.taken: dict[int, Any] = {}
+        self.foreign = foreign or {}
+        self.constants: dict[str, Any] = {}
         self.used: set[int] = set()
         self.made: set[int] = set()
         self.in_progress: set[int] = set()
@@ -53,7 +58,7 @@ class Rebuilder:
         self.argument_reference: dict[str, Reference] = {
             "$tensor": lambda where: self.node(where[0]).outputs[where[1]],
             "$variable": variable,
-            "$constant": lambda named: arrays.as_array_kind(named[0], constant(named[1])),
+            "$constant": lambda named: self._constant(named[0], named[1], constant),
             "$keras": self.revive,
             "$object": self._stub,
         }
@@ -109,8 +114,7 @@ class Rebuilder:
         return False
 
     def _is_same_making(self, value: Any, entry: Mapping[str, Any]) -> bool:
-        taken = {id(known) for known in self.objects.values()}
-        if id(value) in taken or type(value) is not audit.class_of(entry["class"], self.custom_objects):
+        if id(value) in self.taken or type(value) is not audit.class_of(entry["class"], self.custom_objects):
             return False
         if "config" not in entry or entry["kind"] != "object":
             return True
@@ -124,7 +128,7 @@ class Rebuilder:
         return bool({key: item for key, item in now.items() if key in then} == then)
 
     def _keep(self, n: int, value: Any) -> None:
-        self.objects[n] = value
+        self._take(n, value)
         name = self.entries[n]["name"]
         if name is not None and value.name != name:
             keras_api.rename(value, name)
@@ -135,6 +139,21 @@ class Rebuilder:
         for position, (owner, _) in enumerate(entry["held"]):
             self._place(owner, n, position)
         self._place_children(n)
+
+    def _take(self, n: int, value: Any) -> None:
+        """Notes that object `n` is this one; `taken` keeps it alive, so that its identity means nothing else."""
+        if id(value) in self.foreign:
+            raise RebuildError(
+                "the class's code gave a layer of the living model instead of a new one",
+                path=self.paths[n] or "the model",
+                expected="a constructor that makes its layers anew",
+                found=f"{type(value).__name__} kept in a registry, cache or default argument",
+                remedy="pass the shared layer as a constructor argument and return it from get_config",
+            )
+        if n in self.objects:
+            self.taken.pop(id(self.objects[n]), None)
+        self.objects[n] = value
+        self.taken[id(value)] = value
 
     def _place_children(self, owner: int) -> None:
         for child, position in self.held_by.get(owner, ()):
@@ -163,7 +182,8 @@ class Rebuilder:
         if entry["kind"] == "sequential":
             layers = [self._use(layer) for layer in entry["layers"]]
             shape = configs.decode(entry["shape"], {})
-            return self._guard(n, lambda: keras_api.make_sequential(cls, entry["name"], layers, shape))
+            with session.default_policy(self._decode(entry.get("policy"))):
+                return self._guard(n, lambda: keras_api.make_sequential(cls, entry["name"], layers, shape))
         if entry["kind"] == "functional":
             for k in entry["nodes"]:
                 self.node(k)
@@ -193,7 +213,7 @@ class Rebuilder:
             if child in mentioned and child in self.made and child not in self.used:
                 held = slots.get(value, _steps(self.entries[child]["held"][position][1]))
                 if held is not self.objects[child] and type(held) is type(self.objects[child]):
-                    self.objects[child] = held
+                    self._take(child, held)
                     self.made.discard(child)
                     keras_api.rename(held, self.entries[child]["name"])
                     self._forget_children(child)
@@ -201,7 +221,7 @@ class Rebuilder:
     def _forget_children(self, owner: int) -> None:
         for child, position in self.held_by.get(owner, ()):
             if position in self.entries[child]["found_at"] and child in self.objects and child not in self.used:
-                del self.objects[child]
+                self.taken.pop(id(self.objects.pop(child)), None)
                 self._forget_children(child)
                 self._find(child)
 
@@ -221,6 +241,10 @@ class Rebuilder:
         with keras_api.known_objects(stubs):
             return keras_api.deserialize(self._decode(inner), self.custom_objects, self.safe_mode)
 
+    def plainly(self, value: Any) -> Any:
+        """An encoded config as Keras would hand it to a `from_config`: nothing in it is revived."""
+        return self._decode(value)
+
     def _decode(self, value: Any) -> Any:
         return configs.decode(value, self.reference)
 
@@ -231,6 +255,12 @@ class Rebuilder:
         value = self.object(n)
         self.used.add(n)
         return value
+
+    def _constant(self, kind: str, name: str, read: Fresh) -> Any:
+        """A constant by its name: one array that stood in two calls is one object again."""
+        if name not in self.constants:
+            self.constants[name] = arrays.as_array_kind(kind, read(name))
+        return self.constants[name]
 
     # --- nodes --------------------------------------------------------------------------------------
 
@@ -259,7 +289,7 @@ class Rebuilder:
         except Exception as error:
             # It may read a layer that was built by hand, before its own first call: build that and try again.
             if not self._build_referents(n):
-                raise self._error(n, str(error).strip()) from error
+                raise self._error(n, one_line(error)) from error
             self._guard(n, lambda: operation(*args, **kwargs))
 
     def _build_referents(self, n: int) -> bool:
@@ -349,10 +379,11 @@ class Rebuilder:
 
     def _set_facts(self, value: Any, entry: Mapping[str, Any]) -> None:
         """Names, paths and records of building, as they were."""
-        if "inner_name" in entry:
-            keras_api.rename_inner_graph(value, entry["inner_name"])
+        if "inner_names" in entry:
+            keras_api.rename_inner_graph(value, *entry["inner_names"])
         if "path" in entry:
             keras_api.set_object_facts(value, path=entry["path"], parent_path=entry["parent_path"])
+            keras_api.set_policy(value, self._decode(entry["policy"]))
             if not entry["built"] and value.built and keras_api.graph_of(value) is None:
                 value.built = False
             elif entry["built"] and not value.built:
@@ -371,7 +402,7 @@ class Rebuilder:
         except TiedioError:
             raise
         except Exception as error:  # user code may raise anything; nothing is swallowed
-            raise self._error(n, str(error).strip()) from error
+            raise self._error(n, one_line(error)) from error
 
     def _error(self, n: int, found: str) -> RebuildError:
         name = self.entries[n]["class"]["class_name"]

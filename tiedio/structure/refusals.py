@@ -15,9 +15,10 @@ from tiedio.errors import ModelError
 # Attribute of Keras's preprocessing layers that is `None` when their state was adapted and stands in no config.
 _GIVEN = {
     "Normalization": "input_mean",
-    "Discretization": "input_bin_boundaries",
+    "Discretization": "bin_boundaries",
     "IntegerLookup": "input_vocabulary",
     "StringLookup": "input_vocabulary",
+    "TextVectorization": "input_vocabulary",
 }
 _HOOKS = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
 
@@ -65,7 +66,9 @@ def _refuse_hooks(found: slots.FoundObject) -> None:
     if not isinstance(value, keras_api.Layer):
         return
     given = _GIVEN.get(type(value).__name__)
-    if given is not None and getattr(value, given, None) is not None:
+    # `TextVectorization` keeps its vocabulary in a lookup layer of its own.
+    keeper = getattr(value, "_lookup_layer", value)
+    if given is not None and getattr(keeper, given, None) is not None:
         return
     own = [hook for hook in _HOOKS if keras_api.overrides(value, hook, *keras_api.RAW_SLOTS_SUFFICE)]
     if own:
@@ -74,7 +77,9 @@ def _refuse_hooks(found: slots.FoundObject) -> None:
             path=found.path or "the model",
             expected="state in variables only",
             found=f"{type(value).__name__} overrides {', '.join(own)}",
-            remedy="hold the state in variables or in get_config",
+            remedy="pass vocabularies and statistics to the constructor instead of adapting"
+            if given
+            else "hold the state in variables or in get_config",
         )
 
 
@@ -86,7 +91,7 @@ def _refuse_class_state(found: slots.FoundObject) -> None:
             inner = getattr(value, "__func__", value)
             if isinstance(inner, types.FunctionType):
                 _refuse_captured_state(found.path, inner)
-            if slots.classify(type(value)) in ("variable", "object"):
+            if not isinstance(value, (property, type)) and any(True for _ in slots.leaves(value)):
                 raise ModelError(
                     "a variable or layer belongs to the class and not to the layer",
                     path=slots.join(found.path, name),
@@ -215,22 +220,33 @@ def _global_names(code: types.CodeType) -> tuple[str, ...]:
 
 def _refuse_captured_state(path: str, function: types.FunctionType) -> None:
     """A function that reaches a layer from outside is tied to that very layer, which no file can name."""
-    if (function.__module__ or "").partition(".")[0] == "keras":
-        return
+    pending, seen = [function], {id(function)}
+    while pending:
+        one = pending.pop()
+        if (one.__module__ or "").partition(".")[0] in ("keras", "tensorflow"):
+            continue
+        for name, value in _reached(one).items():
+            for _, _, leaf in slots.leaves(value):
+                raise ModelError(
+                    "a function uses a layer or variable from outside, so the tie would be lost",
+                    path=path or "the model",
+                    expected="a layer that holds what it shares in an attribute",
+                    found=f"function {function.__qualname__!r} reads {name!r} ({type(leaf).__name__})",
+                    remedy="write a layer that takes the other layer as a constructor argument",
+                )
+            inner = getattr(value, "__func__", getattr(value, "func", value))
+            if isinstance(inner, types.FunctionType) and id(inner) not in seen:
+                seen.add(id(inner))
+                pending.append(inner)
+
+
+def _reached(function: types.FunctionType) -> dict[str, Any]:
+    """What a function reads beside its arguments: globals, captured variables, defaults."""
     reached = {name: function.__globals__.get(name) for name in _global_names(function.__code__)}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             reached[name] = cell.cell_contents
         except ValueError:  # a cell that is not filled yet
             continue
-    for name, value in reached.items():
-        items = value if isinstance(value, (list, tuple)) else (value,)
-        for item in items:
-            if slots.classify(type(item)) in ("variable", "object"):
-                raise ModelError(
-                    "a function uses a layer or variable from outside, so the tie would be lost",
-                    path=path or "the model",
-                    expected="a layer that holds what it shares in an attribute",
-                    found=f"function {function.__qualname__!r} reads {name!r}",
-                    remedy="write a layer that takes the other layer as a constructor argument",
-                )
+    reached |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
+    return reached | dict(function.__kwdefaults__ or {})

@@ -39,7 +39,7 @@ class Entry:
     build_config: Any = None
     config: Any = None
     no_config: str | None = None
-    inner_name: str | None = None
+    inner_names: tuple[str | None, ...] = ()
     layers: tuple[int, ...] = ()
     shape: Any = None
     operations: tuple[int, ...] = ()
@@ -140,6 +140,8 @@ def _problems(table: Any, training: Any, objects: int, optimizers: int) -> Itera
                 yield f"an unknown step: {held[1]!r}"[:100]
         if entry["kind"] not in ("object", "functional", "sequential"):
             yield f"an object of unknown kind {entry['kind']!r}"[:100]
+        if ("path" in entry) != ("policy" in entry) or any(k in entry for k in ("path",)) != ("built" in entry):
+            yield "a layer without path, policy or state of building"
         needed = {"functional": ("inputs", "outputs", "config"), "sequential": ("shape",)}.get(entry["kind"], ())
         if any(key not in entry for key in needed):
             yield f"a {entry['kind']} model without {', '.join(needed)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiedio import arrays, configs, keras_api, slots
-from tiedio.errors import ModelError
+from tiedio.errors import ModelError, one_line
 from tiedio.structure import plan
 from tiedio.structure.refusals import refuse_what_cannot_be_carried
 
@@ -133,15 +133,15 @@ def _describe(
         entry["built"] = bool(value.built)
         entry["path"] = value.path
         entry["parent_path"] = vars(value).get("_parent_path")
-        if not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
-            # A constructor that takes no dtype follows the global policy of its time.
-            entry["policy"] = configs.encode(keras_api.stamped(lambda: keras_api.policy_of(value)), {}, found.path)
+        # Most configs say it; a constructor that takes no dtype follows the global policy of its time.
+        policy = keras_api.stamped(lambda: keras_api.policy_of(value))
+        entry["policy"] = configs.encode(policy, {}, found.path)
         build = value.get_build_config()
         if build is not None and not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
             stamped = keras_api.stamped(lambda: dict(build))
             entry["build_config"] = configs.encode(stamped, number, found.path)
     if isinstance(value, keras_api.Sequential) and graph is not None:
-        entry["inner_name"] = keras_api.inner_graph_name(value)
+        entry["inner_names"] = keras_api.inner_graph_names(value)
     if isinstance(value, keras_api.Sequential) and _is_plain_sequential(value):
         layers = keras_api.sequential_layers(value)
         shape = None if graph is None else layers[0].batch_shape
@@ -211,11 +211,32 @@ def _config_of(value: Any, number: Mapping[int, int], path: str) -> tuple[Any, s
             config["name"] = value.name
         else:
             config = keras_api.stamped(value.get_config)
-    except (NotImplementedError, TypeError) as error:
-        return None, str(error).strip().splitlines()[0]
+    except (NotImplementedError, TypeError, OSError) as error:
+        config = _operation_arguments(value)
+        if config is None:
+            return None, one_line(error)
+    except Exception as error:
+        raise ModelError(
+            "get_config fails",
+            path=path or "the model",
+            expected="a dict of the constructor's arguments",
+            found=f"{type(error).__name__}: {one_line(error)}",
+            remedy=f"mend get_config of {type(value).__name__}",
+        ) from error
     if not keras_api.overrides(value, "from_config"):
         config = _accepted(type(value), config)
     return configs.encode(config, number, path), None
+
+
+def _operation_arguments(value: Any) -> dict[str, Any] | None:
+    """Constructor arguments of an operation of Keras that was given NumPy numbers, on which its config gives up."""
+    if isinstance(value, keras_api.Layer) or type(value).__module__.partition(".")[0] != "keras":
+        return None
+    held = vars(value)
+    names = [name for name in keras_api.constructor_parameters(type(value)) if name != "self"]
+    if not all(name in held for name in names):
+        return None
+    return {name: arrays.as_number(held[name]) for name in names}
 
 
 def _accepted(cls: type, config: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,399 @@
+"""Writes the golden files of the format that this tiedio writes: `python tests/golden_make.py`.
+
+A golden file that is there stays as it is, since it stands for what a released version wrote; `--overwrite` writes all
+of them anew, which is right only while their format is in no release. The classes in here are what the files
+name: changing one breaks the files, so add another instead. See "Raising the version" in docs/format.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import numpy as np
+
+import tiedio
+from tiedio.manifest import FORMAT
+from tiedio.testing.zoo_base import floats, integers, put, share, trained
+
+FOLDER = Path(__file__).with_name("golden")
+SEED = 20240501
+
+layers = keras.layers
+_register = keras.saving.register_keras_serializable("golden")
+
+
+# --- classes that the files name -------------------------------------------------------------------
+
+
+@_register
+class TransposedDense(keras.layers.Layer):
+    """A dense layer whose matrix is the transpose of another layer's."""
+
+    def __init__(self, source: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+
+    def build(self, input_shape: Any) -> None:
+        self.bias = self.add_weight(shape=(self.source.kernel.shape[0],), initializer="zeros", name="bias")
+
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.matmul(inputs, keras.ops.transpose(self.source.kernel)) + self.bias
+
+    def get_config(self) -> Any:
+        return super().get_config() | {"source": keras.saving.serialize_keras_object(self.source)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        return cls(keras.saving.deserialize_keras_object(config.pop("source")), **config)
+
+
+@_register
+class Holder(keras.layers.Layer):
+    """Holds square matrices in an attribute, a list, a tuple and a dict whose keys are odd."""
+
+    def __init__(self, table: dict[Any, Any], limit: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table, self.limit = table, limit
+
+    def build(self, input_shape: Any) -> None:
+        side = input_shape[-1]
+        self.matrix, first, second, third, fourth = (
+            self.add_weight(shape=(side, side), name=f"matrix_{i}", initializer="orthogonal") for i in range(5)
+        )
+        self.listed = [first, self.matrix]
+        self.pair = (second, first)
+        self.named = {"a/b": third, "": fourth, "%41": third, 7: self.matrix, "7": second}
+
+    def call(self, inputs: Any) -> Any:
+        held = [self.matrix, *self.listed, *self.pair, *self.named.values()]
+        outputs = inputs
+        for matrix in held:
+            outputs = keras.ops.tanh(keras.ops.matmul(outputs, matrix))
+        return keras.ops.clip(outputs, -self.limit, self.limit)
+
+    def get_config(self) -> Any:
+        return super().get_config() | {"table": self.table, "limit": self.limit}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What Keras cannot write into a config."""
+
+    factor: float
+
+
+@_register
+class Unlisted(keras.layers.Layer):
+    """A layer that no config describes, so that only the code of its owner can make it."""
+
+    def __init__(self, side: int, scale: Scale) -> None:
+        super().__init__(name="unlisted")
+        self.gain = self.add_weight(shape=(side,), initializer="ones", name="gain")
+        self.scale = scale
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.gain * self.scale.factor
+
+
+@_register
+class Tower(keras.Model):
+    """A subclassed model whose own code ties the first block to the last one, and makes a layer that has no config."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.blocks = [layers.Dense(units, activation="tanh", name=f"block_{i}") for i in range(3)]
+        self.heads = {"left": layers.Dense(1, name="left"), "right": layers.Dense(1, name="right")}
+        self.unlisted = Unlisted(units, Scale(0.5))
+        self.shift = self.add_weight(shape=(units,), initializer="zeros", name="shift")
+
+    def build(self, input_shape: Any) -> None:
+        for block in self.blocks:
+            block.build((None, self.units))
+        for head in self.heads.values():
+            head.build((None, self.units))
+        share(self.blocks[2], "_kernel", self.blocks[0])
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        outputs = inputs + self.shift
+        for block in self.blocks:
+            outputs = self.unlisted(block(outputs))
+        return self.heads["left"](outputs) - self.heads["right"](outputs)
+
+    def get_config(self) -> Any:
+        return {"name": self.name, "units": self.units}
+
+
+# --- models ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A model to write: its inputs, by root if there are several, and groups of things that are one object."""
+
+    model: Any
+    inputs: Any
+    same: Callable[[Any], list[list[Any]]]
+
+
+def two_convs() -> Golden:
+    images = keras.Input((8, 8, 1), name="images")
+    a, b = layers.Conv2D(2, 3, padding="same", name="conv_a"), layers.Conv2D(2, 3, padding="valid", name="conv_b")
+    pooled = [layers.GlobalAveragePooling2D(name=f"pool_{one.name}")(one(images)) for one in (a, b)]
+    model = keras.Model(images, layers.Dense(1, name="head")(layers.Concatenate(name="both")(pooled)), name="convs")
+    share(b, "_kernel", a)
+    share(b, "bias", a)
+    x = floats(4, 8, 8, 1)
+    loss = keras.losses.Huber(0.75)
+    trained(model, x, floats(4, 1, seed=1), steps=3, loss=loss, metrics=["mae", keras.metrics.RootMeanSquaredError()])
+
+    def same(m: Any) -> list[list[Any]]:
+        one, two = m.get_layer("conv_a"), m.get_layer("conv_b")
+        return [[one.kernel, two.kernel], [one.bias, two.bias]]
+
+    return Golden(model, x, same)
+
+
+def siamese_lstm() -> Golden:
+    left, right = keras.Input((5, 3), name="left"), keras.Input((5, 3), name="right")
+    lstm = layers.LSTM(4, name="lstm", dropout=0.1)
+    merged = layers.Concatenate(name="merged")([lstm(left), lstm(right)])
+    model = keras.Model([left, right], layers.Dense(1, activation="sigmoid", name="head")(merged), name="siamese")
+    x = [floats(4, 5, 3), floats(4, 5, 3, seed=1)]
+    trained(model, x, integers(2, 4, 1), loss="binary_crossentropy")
+
+    def same(m: Any) -> list[list[Any]]:
+        sides = [x._keras_history.operation for x in m.get_layer("merged").input]
+        return [[m.get_layer("lstm"), *sides]]
+
+    return Golden(model, x, same)
+
+
+def tied_autoencoder() -> Golden:
+    inputs = keras.Input((6,), name="inputs")
+    encoder = layers.Dense(3, activation="tanh", name="encoder")
+    outputs = TransposedDense(encoder, name="decoder")(encoder(inputs))
+    model = keras.Model(inputs, outputs, name="autoencoder")
+    x = floats(4, 6)
+    trained(model, x, x)
+    return Golden(model, x, lambda m: [[m.get_layer("encoder"), m.get_layer("decoder").source]])
+
+
+def subclassed() -> Golden:
+    model = Tower(4, name="tower")
+    model.build((None, 4))
+    x = floats(4, 4)
+    trained(model, x, floats(4, 1, seed=1), optimizer=keras.optimizers.SGD(0.05))
+    return Golden(model, x, lambda m: [[m.blocks[0].kernel, m.blocks[2].kernel]])
+
+
+def several_roots() -> Golden:
+    inputs = keras.Input((6,), name="inputs")
+    hidden = layers.Dense(4, activation="relu", name="hidden")(inputs)
+    code = layers.Dense(2, name="code")(hidden)
+    encoder = keras.Model(inputs, code, name="encoder")
+    decoder = keras.Sequential([keras.Input((2,)), layers.Dense(6, name="out")], name="decoder")
+    auto = keras.Model(inputs, decoder(code), name="auto")
+    x = floats(4, 6)
+    trained(auto, x, x)
+    inputs_of = {"encoder": x, "1/auto encoder": x}
+
+    def same(roots: Any) -> list[list[Any]]:
+        one, two = roots["encoder"], roots["1/auto encoder"]
+        return [[m.get_layer(name) for m in (one, two)] for name in ("inputs", "hidden", "code")]
+
+    return Golden({"encoder": encoder, "1/auto encoder": auto}, inputs_of, same)
+
+
+def node_argument() -> Golden:
+    inputs = keras.Input((4,), name="inputs")
+    dense = layers.Dense(4, name="dense")
+    hidden = keras.ops.tanh(keras.ops.matmul(dense(inputs), dense.kernel))
+    shifted = keras.ops.add(hidden, floats(4, seed=2)) * np.float32(0.5)
+    sliced = keras.ops.multiply(shifted, keras.ops.convert_to_tensor(floats(4, seed=3)))[:, 1:]
+    model = keras.Model(inputs, layers.Dense(1, name="head")(sliced), name="live")
+    x = floats(4, 4)
+    trained(model, x, floats(4, 1, seed=1))
+
+    def same(m: Any) -> list[list[Any]]:
+        matmul = next(one for one in m.operations if one.name == "matmul")
+        return [[m.get_layer("dense").kernel, matmul._inbound_nodes[0].arguments.args[1]]]
+
+    return Golden(model, x, same)
+
+
+def repeated_layer() -> Golden:
+    dense = layers.Dense(4, activation="tanh", name="dense")
+    norm = layers.BatchNormalization(name="norm")
+    model = keras.Sequential([keras.Input((4,)), dense, norm, dense, norm, layers.Dense(1, name="head")], name="again")
+    x = floats(4, 4)
+    trained(model, x, floats(4, 1, seed=1))
+
+    def same(m: Any) -> list[list[Any]]:
+        return [[m.layers[0], m.layers[2]], [m.layers[1], m.layers[3]]]
+
+    return Golden(model, x, same)
+
+
+def frozen_side() -> Golden:
+    inputs = keras.Input((4,), name="inputs")
+    first = layers.Dense(
+        4, name="first", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.02), kernel_constraint="max_norm"
+    )
+    second = layers.Dense(4, name="second", trainable=False)
+    hidden = second(layers.Activation("tanh", name="tanh")(first(inputs)))
+    model = keras.Model(inputs, layers.Dense(1, name="head")(hidden), name="frozen")
+    share(second, "_kernel", first)
+    x = floats(4, 4)
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_list=[model.get_layer("head").kernel], var_names=["bias"])
+    trained(model, x, floats(4, 1, seed=1), optimizer=optimizer)
+    return Golden(model, x, lambda m: [[m.get_layer("first").kernel, m.get_layer("second").kernel]])
+
+
+def sgd_momentum() -> Golden:
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    embedding = layers.Embedding(5, 5, name="embedding")
+    logits = layers.Dense(5, use_bias=False, name="logits")
+    model = keras.Model(tokens, logits(layers.Dense(5, activation="relu", name="hidden")(embedding(tokens))), name="lm")
+    put(logits, "_kernel", embedding.embeddings)
+    x, y = integers(5, 4, 6), integers(5, 4, 6, seed=1)
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, decay_steps=2, decay_rate=0.9)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained(model, x, y, loss=loss, optimizer=keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True))
+    return Golden(model, x, lambda m: [[m.get_layer("embedding").embeddings, m.get_layer("logits").kernel]])
+
+
+def odd_places() -> Golden:
+    inputs = keras.Input((3,), name="inputs")
+    first = layers.Dense(3, name="100% a@b")
+    second = layers.Dense(3, name=".hidden é\n")
+    holder = Holder({3: (1, 2), "$object": [float("-inf"), None]}, float("inf"), name="")
+    outputs = layers.Dropout(0.5, name="@drop")(holder(second(first(inputs))))
+    model = keras.Model(inputs, layers.Dense(1, name="0", dtype="mixed_bfloat16")(outputs), name="odd")
+    share(second, "_kernel", first)
+    x = floats(4, 3)
+
+    def same(m: Any) -> list[list[Any]]:
+        kernels = [m.get_layer(name).kernel for name in ("100% a@b", ".hidden é\n")]
+        held = m.get_layer("")
+        return [
+            kernels,
+            [held.matrix, held.listed[1], held.named[7]],
+            [held.listed[0], held.pair[1]],
+            [held.pair[0], held.named["7"]],
+            [held.named["a/b"], held.named["%41"]],
+        ]
+
+    return Golden(model, x, same)
+
+
+GOLDEN: dict[str, Callable[[], Golden]] = {
+    build.__name__: build
+    for build in (
+        two_convs, siamese_lstm, tied_autoencoder, subclassed, several_roots, node_argument, repeated_layer,
+        frozen_side, sgd_momentum, odd_places,
+    )
+}  # fmt: skip
+
+
+# --- what stands beside a file ---------------------------------------------------------------------
+
+
+def raw_tensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
+    """Each tensor of a safetensors file, read without tiedio: dtype code, shape, bytes."""
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    found = {}
+    for name, spec in json.loads(raw[8:start]).items():
+        if name != "__metadata__":
+            begin, end = spec["data_offsets"]
+            found[name] = (spec["dtype"], spec["shape"], raw[start + begin : start + end])
+    return found
+
+
+def facts_of(path: Path) -> dict[str, dict[str, Any]]:
+    """Dtype, shape and digest of each tensor of a file."""
+    return {
+        name: {"dtype": dtype, "shape": shape, "sha256": hashlib.sha256(raw).hexdigest()}
+        for name, (dtype, shape, raw) in sorted(raw_tensors(path).items())
+    }
+
+
+def outputs_of(model: Any, inputs: Any) -> list[np.ndarray[Any, Any]]:
+    """What a model, or each of several, gives for the fixed inputs, as float32."""
+    pairs = [(model[name], inputs[name]) for name in sorted(model)] if isinstance(model, dict) else [(model, inputs)]
+    flat = [keras.tree.flatten(one(fed, training=False)) for one, fed in pairs]
+    return [np.asarray(keras.ops.convert_to_numpy(x)).astype("float32") for outputs in flat for x in outputs]
+
+
+def _encoded(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "hex": array.tobytes().hex()}
+
+
+def array_of(record: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """An array from its dtype, shape and bytes in hex."""
+    return np.frombuffer(bytes.fromhex(record["hex"]), record["dtype"]).reshape(record["shape"])
+
+
+def map_inputs(inputs: Any, act: Callable[[Any], Any]) -> Any:
+    """The inputs of a golden model with each array, or its record, replaced."""
+    if isinstance(inputs, list):
+        return [map_inputs(item, act) for item in inputs]
+    if isinstance(inputs, dict) and "hex" not in inputs:
+        return {name: map_inputs(item, act) for name, item in inputs.items()}
+    return act(inputs)
+
+
+def describe(golden: Golden, path: Path) -> dict[str, Any]:
+    """The facts that a file is checked against."""
+    manifest = tiedio.inspect(path)
+    return {
+        "format": manifest.format,
+        "ties": [list(tie.slots) for tie in manifest.ties],
+        "shared_objects": [list(record.paths) for record in manifest.shared_objects],
+        "tensors": facts_of(path),
+        "inputs": map_inputs(golden.inputs, _encoded),
+        "outputs": [_encoded(array) for array in outputs_of(golden.model, golden.inputs)],
+    }
+
+
+def make(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """Writes the files and their facts into a folder; yields each file that was written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, build in GOLDEN.items():
+        path = folder / f"{name}.safetensors"
+        if path.exists() and not overwrite:
+            continue
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(SEED)
+        golden = build()
+        tiedio.save(golden.model, path)
+        text = json.dumps(describe(golden, path), indent=1, ensure_ascii=False)
+        path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+        yield path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--overwrite", action="store_true", help="write files anew that are there")
+    written = list(make(FOLDER / str(FORMAT), parser.parse_args().overwrite))
+    print(*(f"{path} {path.stat().st_size} bytes" for path in written), sep="\n")
+
+
+if __name__ == "__main__":
+    # Under its own name: classes of `__main__` would be saved without a module.
+    importlib.import_module("golden_make").main()

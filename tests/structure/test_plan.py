@@ -1,0 +1,184 @@
+"""The plan makes each object and each call once, after what it needs; what another's code makes is found there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiedio import configs
+from tiedio.structure import plan
+
+
+def entry(kind: str = "object", held: Any = (), needs: Any = (), **more: Any) -> dict[str, Any]:
+    """An entry that is held by the owners `held` and whose config names the objects `needs`."""
+    made = {"kind": kind, "held": [[owner, [["attribute", "x"]]] for owner in held], **more}
+    if kind == "object":
+        return {"config": [{"$object": n} for n in needs], **made}
+    return {"layers" if kind == "sequential" else "operations": list(needs), **made}
+
+
+def planned(objects: list[dict[str, Any]], nodes: list[dict[str, Any]] | None = None, roots: Any = (0,)) -> list[Any]:
+    for one, places in zip(objects, plan.found_at(objects), strict=True):
+        one["found_at"] = places
+    return plan.order(objects, nodes or [], roots)
+
+
+# --- where a child is found -----------------------------------------------------------------------------
+
+
+def test_a_child_that_the_config_does_not_name_is_found_at_its_owner() -> None:
+    assert plan.found_at([entry(), entry(held=[0])]) == [[], [0]]
+
+
+def test_a_child_that_the_config_names_is_made() -> None:
+    assert plan.found_at([entry(needs=[1]), entry(held=[0])]) == [[], []]
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_layer_of_a_graph_is_made(kind: str) -> None:
+    assert plan.found_at([entry(kind, needs=[1]), entry(held=[0])]) == [[], []]
+
+
+def test_a_child_of_a_child_that_is_found_is_found_there() -> None:
+    assert plan.found_at([entry(), entry("sequential", held=[0], needs=[2]), entry(held=[1])]) == [[], [0], [0]]
+
+
+def test_a_child_in_two_owners_is_found_at_the_one_that_makes_it() -> None:
+    assert plan.found_at([entry(needs=[2]), entry(held=[0]), entry(held=[0, 1])]) == [[], [0], [1]]
+
+
+def test_a_child_is_never_found_at_what_it_needs_itself() -> None:
+    assert plan.found_at([entry(), entry(held=[0], needs=[0])]) == [[], []]
+    assert plan.found_at([entry(), entry(held=[0], needs=[2]), entry(needs=[0])]) == [[], [], []]
+
+
+def test_two_that_hold_each_other_both_come_and_the_root_after_what_it_names() -> None:
+    steps = planned([entry(needs=[1]), entry(held=[0, 2]), entry(held=[1])])
+    assert sorted(n for _, n in steps) == [0, 1, 2]
+    assert steps[-1] == ["make", 0]
+
+
+# --- the order ------------------------------------------------------------------------------------------
+
+
+def test_what_a_config_names_is_made_first() -> None:
+    assert planned([entry(needs=[2]), entry(), entry(needs=[1])], roots=[0]) == [["make", 1], ["make", 2], ["make", 0]]
+
+
+def test_an_owner_comes_before_what_is_found_there() -> None:
+    assert planned([entry(), entry(held=[2]), entry(held=[0])]) == [["make", 0], ["find", 2], ["find", 1]]
+
+
+def test_all_roots_are_made() -> None:
+    assert planned([entry(), entry(), entry()], roots=[2, 0]) == [["make", 2], ["make", 0], ["make", 1]]
+
+
+def test_calls_of_a_graph_come_before_its_model_and_in_order() -> None:
+    objects = [entry("functional", needs=[1, 2], nodes=[0, 1, 2]), entry(held=[0]), entry(held=[0])]
+    nodes: list[dict[str, Any]] = [
+        {"operation": 1, "call": 0, "input": True, "args": [], "kwargs": {}},
+        {"operation": 2, "call": 1, "args": [{"$tensor": [2, 0]}], "kwargs": {}},
+        {"operation": 2, "call": 0, "args": [{"$tensor": [0, 0]}], "kwargs": {}},
+    ]
+    assert planned(objects, nodes) == [
+        ["make", 1], ["make", 2], ["call", 0], ["call", 2], ["call", 1], ["make", 0],
+    ]  # fmt: skip
+
+
+def test_a_call_waits_for_the_earlier_calls_of_its_operation() -> None:
+    objects = [entry("functional", needs=[1], nodes=[1]), entry(held=[0])]
+    nodes = [{"operation": 1, "call": n, "args": [], "kwargs": {}} for n in range(3)]
+    assert [n for kind, n in planned(objects, nodes) if kind == "call"] == [0, 1, 2]
+
+
+def test_an_object_in_an_argument_of_a_call_is_made_before_the_call() -> None:
+    objects = [entry("functional", needs=[1], nodes=[0]), entry(held=[0]), entry()]
+    nodes = [{"operation": 1, "call": 0, "args": [{"$keras": {"$object": 2}}], "kwargs": {}}]
+    steps = planned(objects, nodes)
+    assert steps.index(["make", 2]) < steps.index(["call", 0])
+
+
+def test_a_call_that_a_model_makes_itself_comes_after_that_model() -> None:
+    objects = [entry("sequential", needs=[1]), entry(held=[0])]
+    assert planned(objects, [{"operation": 1, "call": 0, "model": 0, "position": 1}]) == [
+        ["make", 1], ["make", 0], ["call", 0],
+    ]  # fmt: skip
+
+
+def test_a_child_of_a_layer_that_is_called_is_found_after_the_first_call() -> None:
+    objects = [entry("functional", needs=[1], nodes=[0, 1]), entry(held=[0]), entry(held=[1])]
+    nodes = [{"operation": 1, "call": n, "args": [], "kwargs": {}} for n in range(2)]
+    steps = planned(objects, nodes)
+    assert steps.index(["call", 0]) < steps.index(["find", 2])
+
+
+# --- any table ------------------------------------------------------------------------------------------
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Objects that name only later ones, as a walk from the roots numbers them, and calls of them."""
+    count = draw(st.integers(1, 8))
+    objects = []
+    for n in range(count):
+        later = st.lists(st.integers(n + 1, count - 1), max_size=3, unique=True) if n + 1 < count else st.just([])
+        held = draw(st.lists(st.integers(0, count - 1), max_size=2)) if n else []
+        objects.append(entry(draw(st.sampled_from(["object", "object", "sequential", "functional"])), held, draw(later)))
+    nodes: list[dict[str, Any]] = []
+    calls = dict.fromkeys(range(count), 0)
+    for _ in range(draw(st.integers(0, 6))):
+        operation = draw(st.integers(0, count - 1))
+        tensors = draw(st.lists(st.integers(0, len(nodes) - 1), max_size=2)) if nodes else []
+        nodes.append({"operation": operation, "call": calls[operation], "args": [{"$tensor": [k, 0]} for k in tensors], "kwargs": {}})  # fmt: skip
+        calls[operation] += 1
+    return objects, nodes
+
+
+@given(table=tables())
+def test_every_object_and_every_call_comes_once_and_after_what_it_needs(table: Any) -> None:
+    objects, nodes = table
+    steps = planned(objects, nodes)
+    done = [("call" if kind == "call" else "object", n) for kind, n in steps]
+    assert sorted(done) == sorted([("object", n) for n in range(len(objects))] + [("call", k) for k in range(len(nodes))])
+    when = {item: position for position, item in enumerate(done)}
+    for kind, n in steps:
+        if kind == "find":
+            owners = [objects[n]["held"][position][0] for position in objects[n]["found_at"]]
+            assert owners
+            assert any(when["object", owner] < when["object", n] for owner in owners)
+        elif kind == "call":
+            assert when["object", nodes[n]["operation"]] < when["call", n]
+            for before, _ in configs.references(nodes[n]["args"], "$tensor"):
+                assert when["call", before] < when["call", n]
+            for k, other in enumerate(nodes):
+                if other["operation"] == nodes[n]["operation"] and other["call"] < nodes[n]["call"]:
+                    assert when["call", k] < when["call", n]
+        else:
+            for other in plan._needs(objects[n]):
+                assert when["object", other] < when["object", n]
+
+
+@given(table=tables())
+def test_the_same_table_gives_the_same_plan(table: Any) -> None:
+    objects, nodes = table
+    assert planned(objects, nodes) == planned(objects, nodes)
+
+
+def test_two_that_name_each_other_still_come_once() -> None:
+    objects = [entry(needs=[1]), entry(needs=[0])]
+    assert sorted(planned(objects)) == [["make", 0], ["make", 1]]
+
+
+@pytest.mark.parametrize("kind", ["object", "sequential"])
+def test_three_thousand_levels_neither_overflow_nor_take_long(kind: str) -> None:
+    count = 3000
+    named = [entry(kind, held=[n - 1] if n else [], needs=[n + 1] if n + 1 < count else []) for n in range(count)]
+    start = time.process_time()
+    assert planned(named) == [["make", n] for n in reversed(range(count))]
+    found = [entry(held=[n - 1] if n else []) for n in range(count)]
+    assert planned(found) == [["make", 0], *(["find", n] for n in range(1, count))]
+    assert time.process_time() - start < 10

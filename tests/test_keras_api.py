@@ -1,0 +1,568 @@
+"""Every private name of Keras that tiedio relies on: these tests fail when Keras changes one of them."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tiedio import keras_api
+from tiedio.keras_api import RandomInitializer, backend, global_state
+
+ONES = np.ones((2, 3), "float32")
+
+
+class Own(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return x
+
+
+class OwnModel(keras.Model):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+
+class Look(keras.callbacks.Callback):
+    """Notes the attributes that a model has only while it is trained or tested."""
+
+    def on_test_batch_end(self, batch: Any, logs: Any = None) -> None:
+        DURING.update(vars(self.model))
+
+
+DURING: set[str] = set()
+
+
+def used(model: Any) -> Any:
+    """The model after everything that leaves attributes behind."""
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(ONES, ONES, verbose=0, validation_data=(ONES, ONES), callbacks=[Look()])
+    model.evaluate(ONES, ONES, verbose=0)
+    model.predict(ONES, verbose=0)
+    model.get_config()
+    model.summary(print_fn=lambda *_args, **_options: None)
+    return model
+
+
+def functional() -> Any:
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, keras.layers.Dense(3)(inputs))
+
+
+def sequential() -> Any:
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+
+
+def layer_in_use() -> Any:
+    layer = Own(activity_regularizer="l2")
+    layer(keras.Input((3,)))
+    layer(ONES)
+    layer.trainable = False
+    layer.add_loss(keras.ops.sum(ONES))
+    return layer
+
+
+def metric_in_use() -> Any:
+    metric = keras.metrics.Mean()
+    metric.update_state([1.0])
+    metric.result()
+    return metric
+
+
+def optimizer_in_use() -> Any:
+    optimizer = keras.optimizers.Adam()
+    variable = keras.Variable([1.0])
+    optimizer.exclude_from_weight_decay(var_list=[variable])
+    optimizer.apply([keras.ops.ones(1)], [variable])
+    return optimizer
+
+
+def operation_in_use() -> Any:
+    return (keras.Input((3,)) + 1.0)._keras_history.operation
+
+
+# What user code could have set itself: the arguments of the class.
+OWN: dict[str, set[str]] = {
+    "layer": set(),
+    "subclassed model": {"dense"},
+    "functional model": set(),
+    "sequential model": set(),
+    "metric": {"total", "count"},
+    "operation": set(),
+    "optimizer": {
+        "beta_1", "beta_2", "epsilon", "amsgrad", "_momentums", "_velocities", "iterations", "_iterations", "built",
+        "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
+        "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps", "_learning_rate",
+        "_exclude_from_weight_decay_pattern",
+    },
+}  # fmt: skip
+LIVE: dict[str, Callable[[], Any]] = {
+    "layer": layer_in_use,
+    "subclassed model": lambda: used(OwnModel()),
+    "functional model": lambda: used(functional()),
+    "sequential model": lambda: used(sequential()),
+    "metric": metric_in_use,
+    "operation": operation_in_use,
+    "optimizer": optimizer_in_use,
+}
+
+
+@functools.cache
+def live(kind: str) -> Any:
+    return LIVE[kind]()
+
+
+# --- bookkeeping ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LIVE)
+def test_what_keras_keeps_for_itself_is_known_by_name(kind: str) -> None:
+    thing = live(kind)
+    own = {name for name in vars(thing) if not name.startswith("_self_")} - keras_api.bookkeeping_names(thing)
+    assert own - OWN[kind] == set()
+
+
+def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
+    seen: set[str] = set()
+    known: set[str] = set()
+    for kind in LIVE:
+        thing = live(kind)
+        seen |= set(vars(thing))
+        known |= keras_api.bookkeeping_names(thing)
+    assert known - seen - DURING == set()
+
+
+def test_a_weight_of_keras_s_layers_is_never_taken_for_bookkeeping() -> None:
+    layers = [keras.layers.Dense(1), keras.layers.BatchNormalization(), keras.layers.LSTM(1), keras.layers.Dropout(0.5)]
+    for layer in layers:
+        layer.build((None, 2, 3) if isinstance(layer, keras.layers.LSTM) else (None, 3))
+        hidden = {name: vars(layer)[name] for name in vars(layer).keys() & keras_api.bookkeeping_names(layer)}
+        assert not any(isinstance(v, (keras.Variable, keras.layers.Layer)) for v in hidden.values())
+
+
+# --- trackers ---------------------------------------------------------------------------------------------
+
+
+def test_the_tracker_keeps_live_lists_under_the_names_that_are_known() -> None:
+    layer = keras.layers.BatchNormalization()
+    layer.build((None, 3))
+    stores = keras_api.stores(layer)
+    assert set(stores) == {"trainable_variables", "non_trainable_variables", "layers", "metrics", "seed_generators"}
+    assert stores["trainable_variables"] is layer._trainable_variables
+    assert stores["non_trainable_variables"] is layer._non_trainable_variables
+    assert stores["layers"] is layer._layers
+    assert set(keras_api.stores(keras.metrics.Mean())) == {"variables", "metrics"}
+    assert keras_api.stores(object()) == {}
+
+
+def test_setting_a_store_changes_order_in_place_and_what_the_tracker_knows() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    kernel, bias = layer.weights
+    keras_api.set_store(layer, "trainable_variables", [bias, kernel])
+    assert layer.weights[0] is bias
+    assert layer._tracker.stored_ids["trainable_variables"] == {id(kernel), id(bias)}
+    keras_api.set_store(layer, "trainable_variables", [kernel])
+    assert [v is kernel for v in layer.trainable_variables] == [True]
+
+
+def test_a_built_layer_takes_new_state_only_while_it_is_unlocked() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with pytest.raises(ValueError, match="cannot add new elements of state"):
+        layer.extra = keras.Variable([1.0])
+    with keras_api.unlocked(layer):
+        layer.extra = keras.Variable([1.0])
+    assert layer._tracker.locked
+    with pytest.raises(ValueError, match="cannot add new elements of state"):
+        layer.more = keras.Variable([1.0])
+
+
+def test_a_layer_is_locked_again_when_the_block_fails() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with pytest.raises(KeyError), keras_api.unlocked(layer):
+        raise KeyError
+    assert layer._tracker.locked
+    unbuilt = Own()
+    with keras_api.unlocked(unbuilt):
+        pass
+    assert not unbuilt._tracker.locked
+
+
+def test_an_attribute_that_is_set_reaches_the_backend_s_registry() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    fresh = keras.Variable(np.zeros((3, 2)))
+    keras_api.set_attribute(layer, "_kernel", fresh)
+    assert layer.kernel is fresh
+    assert any(v is fresh for v in layer.trainable_variables)
+
+
+def test_facts_of_an_object_are_set_without_cascades() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    keras_api.set_object_facts(layer, trainable=False, path="a/b")
+    assert layer.trainable is False
+    assert layer.path == "a/b"
+    assert [v.trainable for v in layer._trainable_variables] == [True, True]
+
+
+# --- graphs -----------------------------------------------------------------------------------------------
+
+
+def test_the_graph_of_a_model_is_its_nodes_and_operations_in_order() -> None:
+    inputs = keras.Input((3,), name="in")
+    dense = keras.layers.Dense(3, name="dense")
+    model = keras.Model({"in": inputs}, [dense(dense(inputs))])
+    graph = keras_api.graph_of(model)
+    assert graph is not None
+    assert [node.operation.name for node in graph.nodes] == ["in", "dense", "dense"]
+    assert [node.is_input for node in graph.nodes] == [True, False, False]
+    assert [operation.name for operation in graph.operations] == ["in", "dense"]
+    assert graph.nodes == [inputs._keras_history.operation._inbound_nodes[0], *dense._inbound_nodes]
+    assert graph.inputs == {"in": inputs}
+    assert graph.outputs == [graph.nodes[-1].outputs[0]]
+    assert keras_api.graph_of(OwnModel()) is None
+    assert keras_api.graph_of(keras.Sequential([keras.layers.Dense(1)])) is None
+    assert keras_api.graph_of(dense) is None
+
+
+def test_arguments_of_a_node_are_what_the_model_runs_with() -> None:
+    inputs = keras.Input((3,))
+    old, new = keras.Variable(np.eye(3)), keras.Variable(2 * np.eye(3))
+    model = keras.Model(inputs, keras.ops.matmul(inputs, old))
+    graph = keras_api.graph_of(model)
+    assert graph is not None
+    node = graph.nodes[-1]
+    assert node.arguments.args[1] is old
+    keras_api.set_node_arguments(node, (node.arguments.args[0], new), node.arguments.kwargs)
+    assert np.array_equal(model(ONES), 2 * ONES)
+    assert any(value is new for value in node.arguments._flat_arguments)
+
+
+def test_a_sequential_keeps_repeats_and_its_input() -> None:
+    dense = keras.layers.Dense(3, name="dense")
+    model = keras_api.make_sequential(keras.Sequential, "s", [dense, dense], (None, 3))
+    assert model.built
+    assert [layer.name for layer in keras_api.sequential_layers(model)][-2:] == ["dense", "dense"]
+    assert np.allclose(model(ONES), dense(dense(ONES)))
+    assert not keras_api.make_sequential(keras.Sequential, "s", [keras.layers.Dense(1)], None).built
+
+
+def test_the_graph_inside_a_sequential_has_a_name_of_its_own() -> None:
+    model = sequential()
+    keras_api.rename_inner_graph(model, "inner")
+    assert keras_api.inner_graph_name(model) == "inner"
+    keras_api.rename_inner_graph(keras.Sequential(), "inner")
+
+
+def test_an_input_that_is_renamed_renames_its_tensor_and_the_models_outputs_follow() -> None:
+    inputs = keras.Input((3,), name="old")
+    dense = keras.layers.Dense(1, name="dense")
+    model = keras.Model(inputs, dense(inputs))
+    keras_api.rename(model.layers[0], "new")
+    keras_api.rename(dense, "output")
+    keras_api.refresh_names(model)
+    assert (model.layers[0].name, inputs.name, model.output_names) == ("new", "new", ["output"])
+
+
+def test_a_functional_constructor_is_told_from_another() -> None:
+    class Other(keras.Model):
+        def __init__(self, units: int) -> None:
+            super().__init__()
+
+    assert keras_api.has_functional_constructor(keras.Model)
+    assert not keras_api.has_functional_constructor(Other)
+
+
+def test_what_keras_noted_of_a_constructor_is_a_copy() -> None:
+    class Noted(keras.layers.Layer):
+        def __init__(self, units: int) -> None:
+            super().__init__()
+
+    noted = Noted(3)
+    assert keras_api.auto_config(noted) == {"units": 3}
+    keras_api.auto_config(noted)["units"] = 4  # type: ignore[index]
+    assert keras_api.auto_config(noted) == {"units": 3}
+    assert keras_api.auto_config(object.__new__(Own)) is None
+
+
+# --- configs ----------------------------------------------------------------------------------------------
+
+
+def test_every_object_in_a_config_is_stamped_at_first_sight() -> None:
+    inner = keras.layers.Dense(1)
+    outer = keras.layers.TimeDistributed(inner)
+    config = keras_api.stamped(lambda: {"a": outer, "b": [inner]})
+    assert config["a"]["shared_object_id"] == id(outer)
+    assert config["a"]["config"]["layer"]["shared_object_id"] == id(inner)
+    assert config["b"][0]["shared_object_id"] == id(inner)
+    assert global_state.get_global_attribute("shared_objects/id_to_config_map") is None
+
+
+def test_a_stamped_config_is_answered_with_the_object_that_is_known() -> None:
+    inner = keras.layers.Dense(1)
+    config = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {}}
+    with keras_api.known_objects({7: inner}):
+        assert keras_api.deserialize({**config, "shared_object_id": 7}, {}, True) is inner
+    assert global_state.get_global_attribute("shared_objects/id_to_obj_map") is None
+
+
+def test_known_objects_are_forgotten_when_the_block_fails() -> None:
+    with pytest.raises(KeyError), keras_api.known_objects({1: 2}):
+        raise KeyError
+    assert global_state.get_global_attribute("shared_objects/id_to_obj_map") is None
+
+
+@pytest.mark.parametrize("safe_mode", [True, False])
+def test_safe_mode_reaches_what_is_nested(safe_mode: bool) -> None:
+    config = keras_api.stamped(lambda: keras.layers.Lambda(lambda x: 2 * x))
+    if safe_mode:
+        with pytest.raises(ValueError, match="Lambda|lambda"):
+            keras_api.deserialize(config, {}, True)
+    else:
+        assert np.array_equal(keras_api.deserialize(config, {}, False)(ONES), 2 * ONES)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "expected"),
+    [
+        (keras.layers.Dense, ("keras.layers", "Dense", None)),
+        (keras.activations.relu, ("keras.activations", "relu", None)),
+        (Own, (Own.__module__, "Own", "Own")),
+    ],
+)
+def test_a_class_is_named_as_keras_names_it(symbol: Any, expected: tuple[str, str, str | None]) -> None:
+    reference = keras_api.class_reference(symbol)
+    assert (reference["module"], reference["class_name"], reference["registered_name"]) == expected
+    if symbol is not keras.activations.relu:
+        made = keras_api.stamped(lambda: symbol(3) if symbol is keras.layers.Dense else symbol())
+        assert {key: made[key] for key in reference} == reference
+
+
+def test_only_what_keras_exports_is_public() -> None:
+    assert keras_api.public_symbol("keras.layers.Dense") is keras.layers.Dense
+    assert keras_api.public_symbol("keras.layers.os") is None
+    assert keras_api.public_symbol("os.system") is None
+
+
+def test_an_overridden_method_is_told_from_an_inherited_one() -> None:
+    class Configured(Own):
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+        @classmethod
+        def from_config(cls, config: Any) -> Any:
+            return cls()
+
+    assert keras_api.overrides(Configured(), "get_config")
+    assert keras_api.overrides(Configured(), "from_config")
+    assert not keras_api.overrides(Own(), "get_config")
+    assert not keras_api.overrides(Own(), "from_config")
+    assert keras_api.overrides(keras.layers.BatchNormalization(), "build", keras.layers.Layer)
+
+
+# --- variables --------------------------------------------------------------------------------------------
+
+
+def test_facts_of_a_variable_are_what_its_properties_tell() -> None:
+    variable = keras.Variable([1.0], name="old")
+    keras_api.set_variable_facts(
+        variable, name="n", path="p/n", trainable=False, autocast=False, aggregation="sum", synchronization="on_read",
+        overwrite_with_gradient=True,
+    )  # fmt: skip
+    assert (variable.name, variable.path, variable.trainable) == ("n", "p/n", False)
+    assert (variable.aggregation, variable.synchronization) == ("sum", "on_read")
+    assert variable.overwrite_with_gradient is True
+    assert variable._autocast is False
+    with keras.src.backend.AutocastScope("float16"):
+        assert variable.dtype == "float32"
+
+
+def test_the_flag_that_a_variable_was_made_with_outlives_a_change() -> None:
+    variable = keras.Variable([1.0], trainable=False)
+    variable.trainable = True
+    assert keras_api.created_trainable(variable) is False
+    other = keras.Variable([1.0])
+    other.trainable = False
+    assert keras_api.created_trainable(other) is True
+
+
+def test_the_stored_dtype_does_not_follow_autocast() -> None:
+    variable = keras.Variable([1.0], dtype="float32")
+    with keras.src.backend.AutocastScope("float16"):
+        assert variable.dtype == "float16"
+        assert keras_api.storage_dtype(variable) == "float32"
+        assert keras_api.raw_value(variable).dtype.name == "float32"
+
+
+# --- initialization ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def draws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the random initializers that were asked for numbers."""
+    asked: list[str] = []
+    public = {c for c in vars(keras.initializers).values() if isinstance(c, type)}
+    for cls in (c for c in public if issubclass(c, RandomInitializer) and "__call__" in vars(c)):
+
+        def call(self: Any, *args: Any, original: Any = cls.__call__, **kwargs: Any) -> Any:
+            asked.append(type(self).__name__)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(cls, "__call__", call)
+    return asked
+
+
+def test_every_random_initializer_of_keras_is_one() -> None:
+    names = {"RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "GlorotUniform", "HeNormal",
+             "LecunUniform", "Orthogonal"}  # fmt: skip
+    not_random = {n for n in names if not issubclass(getattr(keras.initializers, n), RandomInitializer)}
+    assert not_random == set()
+
+
+@pytest.mark.parametrize("name", ["glorot_uniform", "orthogonal", "random_normal", "he_normal", "zeros"])
+def test_inside_the_block_no_random_or_zero_initializer_runs(name: str, draws: list[str]) -> None:
+    asked = []
+
+    def fill(shape: Any, dtype: str) -> Any:
+        asked.append((tuple(shape), dtype))
+        return keras.ops.full(shape, 7, dtype)
+
+    with keras_api.without_values(fill):
+        variable = keras.Variable(keras.initializers.get(name), shape=(2, 3), dtype="float16")
+    assert asked == [((2, 3), "float16")]
+    assert draws == []
+    assert np.array_equal(variable.numpy(), np.full((2, 3), 7))
+
+
+def test_inside_the_block_other_initializers_run() -> None:
+    with keras_api.without_values(lambda shape, dtype: keras.ops.full(shape, 7, dtype)):
+        assert keras.Variable(keras.initializers.Constant(3), shape=(1,)).numpy().item() == 3
+        assert keras.Variable(keras.initializers.Ones(), shape=(1,)).numpy().item() == 1
+        assert keras.Variable([5.0]).numpy().item() == 5
+        assert keras.Variable(lambda shape, dtype: keras.ops.full(shape, 4, dtype), shape=(1,)).numpy().item() == 4
+
+
+def test_after_the_block_keras_is_as_it_was(draws: list[str]) -> None:
+    original = backend.Variable._initialize_with_initializer
+    with pytest.raises(KeyError), keras_api.without_values(lambda *_: None), keras_api.without_values(lambda *_: None):
+        raise KeyError
+    assert backend.Variable._initialize_with_initializer is original
+    keras.Variable(keras.initializers.RandomNormal(), shape=(1,))
+    assert draws == ["RandomNormal"]
+
+
+def test_the_inner_of_two_blocks_rules_and_the_outer_returns() -> None:
+    def give(number: float) -> Callable[[Any, str], Any]:
+        return lambda shape, dtype: keras.ops.full(shape, number, dtype)
+
+    def value() -> float:
+        return float(keras.Variable(keras.initializers.Zeros(), shape=()).numpy())
+
+    with keras_api.without_values(give(1)):
+        with keras_api.without_values(give(2)):
+            assert value() == 2
+        assert value() == 1
+    assert value() == 0
+
+
+def test_another_thread_initializes_as_keras_does(draws: list[str]) -> None:
+    inside, done = threading.Event(), threading.Event()
+    found: list[Any] = []
+
+    def work() -> None:
+        assert inside.wait(10)
+        found.append(keras.Variable(keras.initializers.RandomNormal(seed=1), shape=(8,)).numpy())
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with keras_api.without_values(lambda shape, dtype: keras.ops.full(shape, 7, dtype)):
+        inside.set()
+        assert done.wait(10)
+        mine = keras.Variable(keras.initializers.RandomNormal(seed=1), shape=(8,)).numpy()
+    thread.join()
+    assert draws == ["RandomNormal"]
+    assert (mine == 7).all()
+    assert (found[0] != 7).all()
+
+
+def test_two_threads_at_once_leave_keras_as_it_was() -> None:
+    original = backend.Variable._initialize_with_initializer
+    barrier = threading.Barrier(2)
+    found: dict[int, float] = {}
+
+    def work(number: int) -> None:
+        with keras_api.without_values(lambda shape, dtype: keras.ops.full(shape, number, dtype)):
+            barrier.wait(10)
+            found[number] = float(keras.Variable(keras.initializers.Zeros(), shape=()).numpy())
+            barrier.wait(10)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {1: 1.0, 2: 2.0}
+    assert backend.Variable._initialize_with_initializer is original
+
+
+# --- building and compiling -------------------------------------------------------------------------------
+
+
+def test_a_layer_that_is_marked_as_built_is_built_and_locked() -> None:
+    layer = Own()
+    keras_api.mark_built(layer, {"x_shape": (None, 3), "y_shape": (1,)})
+    assert layer.built
+    assert layer._tracker.locked
+    assert layer.get_build_config() == {"shapes_dict": {"x_shape": (None, 3), "y_shape": (1,)}}
+
+
+def test_a_class_without_its_own_build_is_told_from_one_that_has_it() -> None:
+    assert keras_api.built_by_default(Own())
+    assert keras_api.built_by_default(OwnModel())
+    assert keras_api.built_by_default(functional())
+    assert not keras_api.built_by_default(keras.layers.Dense(1))
+
+
+def test_the_arguments_of_compile_are_noted_as_they_were_given() -> None:
+    model = functional()
+    loss = keras.losses.MeanSquaredError()
+    model.compile(keras.optimizers.SGD(), loss, loss_weights=2.0, jit_compile=False)
+    noted = keras_api.compile_arguments(model)
+    assert noted["loss"] is loss
+    assert noted["optimizer"] is model.optimizer
+    assert (noted["loss_weights"], noted["jit_compile"]) == (2.0, False)
+    noted.clear()
+    assert keras_api.compile_arguments(model)["loss"] is loss
+
+
+def test_an_optimizer_knows_its_variables_in_order_and_those_without_decay() -> None:
+    one, other, third = (keras.Variable([1.0], name=name) for name in ("one", "other", "third"))
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_list=[third], var_names=["bias", "beta"])
+    optimizer.build([other, one, third])
+    assert [v.name for v in keras_api.optimizer_variables(optimizer)] == ["other", "one", "third"]
+    positions, pattern = keras_api.excluded_from_weight_decay(optimizer)
+    assert positions == [2]
+    assert pattern in ("bias|beta", "beta|bias")  # Keras joins a set
+    assert keras_api.excluded_from_weight_decay(keras.optimizers.SGD()) == ([], None)
+
+
+def test_a_model_that_compiles_in_its_own_way_is_told_from_one_that_does_not() -> None:
+    class Compiles(keras.Model):
+        def compile(self, **options: Any) -> None:
+            super().compile(**options)
+
+    assert keras_api.has_default_compile_config(functional())
+    assert not keras_api.has_default_compile_config(Compiles())

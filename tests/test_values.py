@@ -1,0 +1,341 @@
+"""Values cross between file and variable bit for bit, without a copy where the address allows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+
+import tiedio
+from tiedio import values
+from tiedio.container.header import read_header
+from tiedio.container.single import as_bytes
+from tiedio.errors import MismatchError, ModelError
+from tiedio.manifest import SAFETENSORS_CODES
+
+ROOT = Path(__file__).resolve().parents[1]
+DTYPES = [dtype for dtype in SAFETENSORS_CODES if dtype != "complex64"]
+SHAPES = [(), (0,), (3, 0, 2), (1,), (5,), (3, 7), (16, 16)]
+
+
+def pattern(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    """Values whose bytes are all different where the dtype allows it; NaNs and negative zeros too."""
+    kind = values.numpy_dtype(dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    raw = (np.arange(size) * 37 + 11).astype(np.uint8)
+    array = raw.view(kind).reshape(shape)
+    return array.astype("uint8").view("uint8").astype(bool) if dtype == "bool" else array
+
+
+def placed(raw: np.ndarray[Any, Any], shift: int) -> np.ndarray[Any, Any]:
+    """The bytes at an address that is `shift` past a multiple of 64."""
+    room = np.zeros(raw.size + 128, np.uint8)
+    start = -room.ctypes.data % 64 + shift
+    room[start : start + raw.size] = raw
+    return room[start : start + raw.size]
+
+
+def bits(value: Any) -> bytes:
+    return np.asarray(values.array_of(value)).tobytes()
+
+
+def model_of(*dtypes: str) -> Any:
+    class Bag(keras.layers.Layer):
+        def __init__(self, dtypes: list[str], **options: Any) -> None:
+            super().__init__(**options)
+            self.dtypes = dtypes
+
+        def build(self, _shape: Any) -> None:
+            for dtype in self.dtypes:
+                setattr(self, dtype, self.add_weight(shape=(3, 5), dtype=dtype, trainable=False, initializer="zeros", name=dtype, autocast=False))  # fmt: skip
+
+        def call(self, x: Any) -> Any:
+            return x
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "dtypes": list(self.dtypes)}
+
+    return keras.Sequential([keras.Input((2,)), Bag(list(dtypes), name="bag")]), {"Bag": Bag}
+
+
+# --- dtypes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", list(SAFETENSORS_CODES))
+def test_every_dtype_has_the_size_that_its_code_says(dtype: str) -> None:
+    sizes = {"F64": 8, "C64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
+    assert values.numpy_dtype(dtype).itemsize == sizes.get(values.code_of(dtype, "x"), 1)
+
+
+def test_a_dtype_that_the_format_lacks_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match="cannot be stored") as caught:
+        values.code_of("complex128", "layer/w")
+    error = caught.value
+    assert (error.path, error.found) == ("layer/w", "complex128")
+    assert "float32" in str(error.expected)
+    assert error.remedy
+
+
+# --- bytes → tensor -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shift", [0, 1, 4, 32], ids=["aligned", "odd", "four", "half a line"])
+@pytest.mark.parametrize("dtype", list(SAFETENSORS_CODES))
+def test_bytes_become_the_tensor_that_they_stand_for(dtype: str, shift: int) -> None:
+    for shape in SHAPES:
+        array = pattern(shape, dtype)
+        tensor = values.as_tensor(placed(as_bytes(array), shift), shape, dtype)
+        assert keras.backend.standardize_dtype(tensor.dtype) == dtype
+        assert tuple(tensor.shape) == shape
+        assert bits(tensor) == array.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int32", "uint8", "int64"])
+def test_aligned_bytes_are_shared_and_not_copied(dtype: str) -> None:
+    raw = placed(as_bytes(pattern((16, 16), dtype)), 0)
+    tensor = values.as_tensor(raw, (16, 16), dtype)
+    raw[:] = 1
+    assert bits(tensor) == raw.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64"])
+@pytest.mark.parametrize("shift", [1, 8, 32])
+def test_unaligned_bytes_are_copied(dtype: str, shift: int) -> None:
+    raw = placed(as_bytes(pattern((16, 16), dtype)), shift)
+    before = raw.tobytes()
+    tensor = values.as_tensor(raw, (16, 16), dtype)
+    raw[:] = 1
+    assert bits(tensor) == before
+
+
+def test_bytes_that_may_not_be_written_to_are_copied() -> None:
+    raw = placed(as_bytes(pattern((16, 16), "float32")), 0)
+    before = raw.tobytes()
+    sealed = raw.view()
+    sealed.flags.writeable = False
+    tensor = values.as_tensor(sealed, (16, 16), "float32")
+    raw[:] = 1
+    assert bits(tensor) == before
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (200, 200), (1 << 40, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "int64"])
+def test_zeros_are_zeros_of_the_shape_and_dtype(shape: tuple[int, ...], dtype: str) -> None:
+    found = values.zeros(shape, dtype)
+    assert tuple(found.shape) == shape
+    assert keras.backend.standardize_dtype(found.dtype) == dtype
+    assert not any(bits(found))
+
+
+def test_large_zeros_touch_no_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kept = [values.zeros((1 << 14, 1 << 14), "float32") for _ in range(4)]  # 1 GiB each
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 18  # KiB
+    assert len(kept) == 4
+
+
+# --- tensor → bytes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_variable_gives_its_bytes(dtype: str) -> None:
+    array = pattern((3, 5), dtype)
+    variable = keras.Variable(array, dtype=dtype, trainable=False)
+    assert as_bytes(values.array_of(variable)).tobytes() == array.tobytes()
+
+
+def test_a_variable_gives_its_stored_value_inside_an_autocast_scope() -> None:
+    variable = keras.Variable(np.float32([1.00001]))
+    with keras.src.backend.AutocastScope("float16"):
+        assert values.array_of(variable).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_variable_is_read_without_a_copy(dtype: str) -> None:
+    variable = keras.Variable(pattern((64, 64), dtype))
+    one, other = values.array_of(variable), values.array_of(variable)
+    assert one.ctypes.data == other.ctypes.data
+    assert not one.flags.writeable or one.base is not None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12, dtype="float32").reshape(3, 4).T,
+        np.arange(24, dtype="int16").reshape(4, 6)[::2, 1::2],
+        np.arange(6, dtype="float64")[::-1],
+        np.asfortranarray(np.arange(6, dtype="float32").reshape(2, 3)),
+        np.broadcast_to(np.float32(3), (2, 3)),
+        np.float32(7),
+        np.arange(3, dtype=">f4"),
+    ],
+    ids=["transposed", "strided", "reversed", "fortran", "broadcast", "scalar", "big-endian"],
+)
+def test_an_array_of_any_layout_gives_its_bytes_in_order(array: Any) -> None:
+    found = as_bytes(values.array_of(array))
+    little = np.asarray(array).dtype.newbyteorder("<")
+    assert found.tobytes() == np.ascontiguousarray(array).astype(little).tobytes()
+
+
+# --- fill -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_variable_is_filled_bit_for_bit(dtype: str) -> None:
+    array = pattern((3, 5), dtype)
+    variable = keras.Variable(np.zeros((3, 5)), dtype=dtype, trainable=False)
+    values.fill(variable, placed(as_bytes(array), 0), "x")
+    assert bits(variable) == array.tobytes()
+
+
+@pytest.mark.parametrize("count", [0, 59, 61])
+def test_a_tensor_of_another_size_is_told_with_both_sizes(count: int) -> None:
+    with pytest.raises(MismatchError, match="another size") as caught:
+        values.fill(keras.Variable(np.zeros((3, 5)), dtype="float32"), np.zeros(count, np.uint8), "layer/w")
+    error = caught.value
+    assert (error.path, error.expected, error.found) == ("layer/w", 60, count)
+    assert error.remedy
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_all_dtypes_come_back_bit_for_bit(tmp_path: Path, mmap: bool) -> None:
+    dtypes = [d for d in DTYPES if not d.startswith("float8")]
+    model, custom = model_of(*dtypes)
+    for dtype in dtypes:
+        getattr(model.layers[0], dtype).assign(pattern((3, 5), dtype))
+    tiedio.save(model, tmp_path / "m.safetensors")
+    loaded = tiedio.load(tmp_path / "m.safetensors", custom_objects=custom, mmap=mmap)
+    for dtype in dtypes:
+        assert bits(getattr(loaded.layers[0], dtype)) == pattern((3, 5), dtype).tobytes(), dtype
+
+
+def unaligned(source: Path, target: Path, shift: int) -> None:
+    """Writes the same file with a header that is not padded, so that every tensor starts at an odd address."""
+    raw = source.read_bytes()
+    start = read_header(source).data_start
+    text = raw[8:start].rstrip(b" ")
+    text += b" " * ((shift - len(text) - 8) % 64)
+    target.write_bytes(len(text).to_bytes(8, "little") + text + raw[start:])
+    assert read_header(target).data_start % 64 == shift
+    assert json.loads(text)
+
+
+def small_model() -> Any:
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(4)])
+    model.compile("sgd", "mse")
+    return model
+
+
+# In a process of its own: what is tested is that TensorFlow does not abort it.
+USE_UNALIGNED = """
+import numpy as np, tiedio
+x = np.load("x.npy")
+for mmap in (True, False):
+    model = tiedio.load("odd.safetensors", mmap=mmap)
+    model.predict(x, verbose=0)
+    model.train_on_batch(x, np.zeros((8, 4), "float32"))
+    np.save(f"{mmap}.npy", tiedio.load("odd.safetensors", mmap=mmap)(x))
+"""
+
+
+def test_a_file_whose_data_is_at_odd_addresses_runs_and_trains(tmp_path: Path) -> None:
+    model = small_model()
+    x = np.linspace(-1, 1, 64).reshape(8, 8).astype("float32")
+    tiedio.save(model, tmp_path / "even.safetensors")
+    unaligned(tmp_path / "even.safetensors", tmp_path / "odd.safetensors", 1)
+    np.save(tmp_path / "x.npy", x)
+    done = subprocess.run(
+        [sys.executable, "-c", USE_UNALIGNED],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for mmap in (True, False):
+        assert np.allclose(np.load(tmp_path / f"{mmap}.npy"), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [1, 2, 4, 8, 32])
+def test_a_file_at_any_address_gives_the_same_values(tmp_path: Path, shift: int) -> None:
+    model = small_model()
+    tiedio.save(model, tmp_path / "even.safetensors")
+    unaligned(tmp_path / "even.safetensors", tmp_path / "odd.safetensors", shift)
+    loaded = tiedio.load(tmp_path / "odd.safetensors")
+    assert [w.tobytes() for w in loaded.get_weights()] == [w.tobytes() for w in model.get_weights()]
+
+
+def test_training_a_mapped_model_does_not_write_to_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    tiedio.save(small_model(), path)
+    before = path.read_bytes()
+    loaded = tiedio.load(path)
+    kernel = loaded.layers[0].kernel.numpy()
+    loaded.fit(np.ones((4, 8)), np.ones((4, 4)), epochs=3, verbose=0)
+    loaded.layers[1].kernel.assign_add(np.ones((8, 4)))
+    assert (loaded.layers[0].kernel.numpy() != kernel).any()
+    assert path.read_bytes() == before
+    again = tiedio.load(path)
+    assert (again.layers[0].kernel.numpy() == kernel).all()
+
+
+def test_two_models_mapped_from_one_file_do_not_see_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    tiedio.save(small_model(), path)
+    one, other = tiedio.load(path), tiedio.load(path)
+    before = other.get_weights()
+    one.train_on_batch(np.ones((4, 8)), np.ones((4, 4)))
+    assert all((a == b).all() for a, b in zip(other.get_weights(), before, strict=True))
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_model_is_saved_over_the_file_that_it_was_loaded_from(tmp_path: Path, mmap: bool) -> None:
+    path = tmp_path / "m.safetensors"
+    tiedio.save(small_model(), path)
+    before = path.read_bytes()
+    loaded = tiedio.load(path, mmap=mmap)
+    tiedio.save(loaded, path)
+    assert path.read_bytes() == before
+    loaded.layers[0].kernel.assign_add(np.ones((8, 8)))
+    weights = loaded.get_weights()
+    tiedio.save(loaded, path)
+    assert all((a == b).all() for a, b in zip(loaded.get_weights(), weights, strict=True))
+    assert all((a == b).all() for a, b in zip(tiedio.load(path, mmap=mmap).get_weights(), weights, strict=True))
+
+
+def test_a_mapped_model_outlives_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    model = small_model()
+    tiedio.save(model, path)
+    loaded = tiedio.load(path)
+    path.unlink()
+    assert all((a == b).all() for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True))
+
+
+def test_bits_that_are_no_number_stay_as_they_are(tmp_path: Path) -> None:
+    model, custom = model_of("float32", "float16", "bfloat16")
+    odd = {
+        "float32": np.uint32([0x7FC00001, 0xFFC00000, 0x80000000]).view(np.float32),
+        "float16": np.uint16([0x7E01, 0xFE00, 0x8000]).view(np.float16),
+        "bfloat16": np.uint16([0x7FC1, 0xFFC0, 0x8000]).view(ml_dtypes.bfloat16),
+    }
+    for dtype, array in odd.items():
+        variable = getattr(model.layers[0], dtype)
+        values.fill(variable, as_bytes(np.resize(array, (3, 5))), dtype)
+    tiedio.save(model, tmp_path / "m.safetensors")
+    loaded = tiedio.load(tmp_path / "m.safetensors", custom_objects=custom)
+    for dtype, array in odd.items():
+        assert bits(getattr(loaded.layers[0], dtype)) == np.resize(array, (3, 5)).tobytes()

@@ -1,0 +1,349 @@
+"""One safetensors file: write tensors so that every slice is aligned, and map them back without a copy."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import sys
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiedio.container.atomic import replace_file
+from tiedio.container.header import METADATA, Entry, Header, build_header, header_of, open_file, span_of
+from tiedio.container.strict_json import short
+from tiedio.errors import FormatError, ModelError, PathError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from io import FileIO
+    from types import TracebackType
+
+Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
+
+ALIGNMENT = 64  # bytes; what TensorFlow and JAX ask of a buffer that they share
+_CHUNK = 1 << 26  # bytes in one write: an interrupt is heard in between
+# Without it, Linux refuses to map a file larger than memory: every page might be written to. Older Pythons do
+# not name the flag; a machine on which the number means nothing ignores it.
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+_NO_FALLOCATE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV})
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor to write; `data` is called once, when its bytes are due, and gives all of them in C order."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: Callable[[], Buffer]
+
+
+def layout(tensors: Sequence[Tensor]) -> tuple[Entry, ...]:
+    """Give every tensor its place: the format allows no holes, so order alone has to align the slices.
+
+    Tensors stand by the largest power of two, up to 64, that divides their size, then by name. So every slice
+    starts at a multiple of that power: those whose size allows it at 64 bytes, and all as their dtype needs.
+
+    Args:
+        tensors: the tensors, in any order; their data is not asked for.
+
+    Returns:
+        The entries in the order of their data.
+
+    Raises:
+        ModelError: two tensors have one name, or a name, dtype or shape is not one that the format can hold.
+
+    Example:
+        >>> from tiedio.container.single import Tensor, layout
+        >>> tensors = [Tensor("a", "U8", (3,), bytes), Tensor("b", "F32", (16,), bytes)]
+        >>> [(entry.name, entry.start, entry.stop) for entry in layout(tensors)]
+        [('b', 0, 64), ('a', 64, 67)]
+    """
+    sizes: dict[str, int] = {}
+    for tensor in tensors:
+        if tensor.name in sizes or tensor.name == METADATA:
+            what = "stands for two tensors" if tensor.name in sizes else "is a reserved name"
+            raise ModelError(what, path=tensor.name, expected="one name for each tensor", remedy="rename the tensor")
+        if not all(type(side) is int and side >= 0 for side in tensor.shape):
+            raise _cannot_hold(tensor, "a shape of plain integers, none negative", tensor.shape)
+        size = span_of(tensor.dtype, tensor.shape)
+        if size is None:
+            raise _cannot_hold(tensor, "a dtype of whole bytes and a size below 2**53", (tensor.dtype, tensor.shape))
+        sizes[tensor.name] = size
+    entries = []
+    start = 0
+    for tensor in sorted(tensors, key=lambda t: (-_largest_power(sizes[t.name]), t.name)):
+        stop = start + sizes[tensor.name]
+        entries.append(Entry(tensor.name, tensor.dtype, tensor.shape, start, stop))
+        start = stop
+    return tuple(entries)
+
+
+def write_tensors(
+    path: str | os.PathLike[str],
+    tensors: Sequence[Tensor],
+    metadata: Mapping[str, str],
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Write a safetensors file in one step: the same input gives the same bytes.
+
+    Args:
+        path: the file; see `tiedio.container.atomic.replace_file`.
+        tensors: the tensors, in any order. One after the other is asked for its data, and none is copied.
+        metadata: text under text keys.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        ModelError: a header cannot hold the tensors or the metadata, or a tensor gives other bytes than its
+            dtype and shape need.
+        PathError: the path cannot be written to.
+        TiedioError: the disk is full or fails.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from tiedio.container.single import Tensor, as_bytes, open_reader, write_tensors
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "one.safetensors"
+        >>> kernel = np.ones((2, 3), "float32")
+        >>> write_tensors(path, [Tensor("kernel", "F32", (2, 3), lambda: as_bytes(kernel))], {"note": "hi"})
+        >>> open_reader(path).bytes_of("kernel").view("float32").sum()
+        np.float32(6.0)
+    """
+    entries = layout(tensors)
+    head = build_header(entries, metadata, os.fsdecode(path))
+    by_name = {tensor.name: tensor for tensor in tensors}
+
+    def write(file: BinaryIO) -> None:
+        _reserve(file, len(head) + (entries[-1].stop if entries else 0))
+        file.write(head)
+        for entry in entries:
+            _write_slice(file, by_name[entry.name], entry.stop - entry.start)
+
+    replace_file(path, write, overwrite=overwrite)
+
+
+class Reader:
+    """The tensors of one safetensors file, as bytes; made by `open_reader`.
+
+    Arrays that it gave out stay valid when it is closed or gone.
+    """
+
+    __slots__ = ("__weakref__", "_file", "_lock", "_mapped", "_path", "header")
+
+    def __init__(self, file: FileIO, header: Header, mapped: NDArray[np.uint8] | None, path: str) -> None:
+        self.header = header
+        self._path = path
+        self._file = file
+        self._mapped = mapped
+        self._lock = threading.Lock()
+        weakref.finalize(self, file.close)  # a reader that is dropped leaves no open file to be warned about
+
+    def bytes_of(self, name: str) -> NDArray[np.uint8]:
+        """Return the bytes of one tensor.
+
+        Args:
+            name: the tensor's name.
+
+        Returns:
+            A writable array of `uint8`, one-dimensional. Mapped: a view of the file's pages, private to this
+            process once written to, and aligned only as the file is. Else: a copy that starts at 64 bytes.
+
+        Raises:
+            FormatError: there is no such tensor, or the file was changed since it was opened.
+            PathError: the file cannot be read, or the reader was closed.
+        """
+        entry = self.header.entries.get(name)
+        if entry is None:
+            raise FormatError(
+                f"holds no tensor {short(name)}",
+                path=self._path,
+                expected="the name of a tensor in the file",
+                found=short(name),
+                remedy="see the header for the names",
+            )
+        start, stop = self.header.data_start + entry.start, self.header.data_start + entry.stop
+        if self._mapped is not None:
+            return self._mapped[start:stop]
+        return self._copy(start, stop - start)
+
+    def close(self) -> None:
+        """Let go of the file; arrays that were given out stay valid."""
+        self._file.close()
+        self._mapped = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _copy(self, start: int, count: int) -> NDArray[np.uint8]:
+        space = np.empty(count + ALIGNMENT, np.uint8)
+        shift = -space.ctypes.data % ALIGNMENT
+        result = space[shift : shift + count]
+        done = 0
+        try:
+            with self._lock:
+                _check_size(self._file, self.header, self._path)
+                self._file.seek(start)
+                while done < count and (step := self._file.readinto(result[done:].data)):
+                    done += step
+        except FormatError:
+            raise
+        except (OSError, ValueError) as error:
+            remedy = "open it again; if that fails, check the disk"
+            raise PathError("cannot be read", path=self._path, found=str(error), remedy=remedy) from error
+        if done < count:
+            raise _changed(self._path, count, done)
+        return result
+
+
+def open_reader(path: str | os.PathLike[str], *, mmap: bool = True) -> Reader:
+    """Open a safetensors file to read its tensors.
+
+    Args:
+        path: the file.
+        mmap: whether to map the file, privately and copy on write, so that a page is read when it is touched;
+            or else to read each tensor into memory of its own when it is asked for. A mapped file must not be
+            changed in place while it is in use; replacing it is safe.
+
+    Returns:
+        A reader. It need not be closed.
+
+    Raises:
+        NoSuchFileError: there is nothing at the path.
+        PathError: it is a folder, or cannot be read.
+        FormatError: it is not a safetensors file, or damaged, or it changes while it is opened.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from tiedio.container.single import Tensor, open_reader, write_tensors
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "one.safetensors"
+        >>> write_tensors(path, [Tensor("bias", "U8", (3,), lambda: b"abc")], {})
+        >>> open_reader(path).bytes_of("bias").tolist()
+        [97, 98, 99]
+    """
+    shown = os.fsdecode(path)
+    file = open_file(shown)
+    try:
+        header = header_of(file, shown)
+        mapped = _map(file, header, shown) if mmap else None
+        _check_size(file, header, shown)
+    except BaseException:
+        file.close()
+        raise
+    if mmap:
+        file.close()  # the mapping keeps the file itself
+    return Reader(file, header, mapped, shown)
+
+
+def as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the bytes of an array as a file holds them: in C order and little-endian.
+
+    Args:
+        array: an array of any shape, strides, byte order and dtype of a fixed size.
+
+    Returns:
+        The bytes, one-dimensional: a view where the array lies in memory like that already, else a copy.
+
+    Raises:
+        ModelError: the array holds Python objects or records.
+
+    Example:
+        >>> import numpy as np
+        >>> from tiedio.container.single import as_bytes
+        >>> as_bytes(np.array([[1, 2], [3, 4]], "uint8").T).tolist()
+        [1, 3, 2, 4]
+    """
+    array = np.asarray(array)
+    if array.dtype.hasobject or array.dtype.names is not None:
+        raise ModelError(
+            "cannot be written as bytes",
+            expected="an array of numbers",
+            found=f"dtype {array.dtype}",
+            remedy="convert the array to a numeric dtype",
+        )
+    order = array.dtype.byteorder
+    if order == ">" or (order == "=" and sys.byteorder == "big"):
+        array = array.byteswap()
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _largest_power(size: int) -> int:
+    return min(size & -size, ALIGNMENT) or ALIGNMENT  # zero bytes fit anywhere
+
+
+def _cannot_hold(tensor: Tensor, expected: str, found: object) -> ModelError:
+    remedy = "save the tensor under another dtype or shape"
+    return ModelError("cannot be stored", path=tensor.name, expected=expected, found=found, remedy=remedy)
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Find a full disk before anything is written, and let the file system lay the file out in one piece."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in _NO_FALLOCATE:
+            raise
+
+
+def _write_slice(file: BinaryIO, tensor: Tensor, size: int) -> None:
+    # A function of its own, so that one tensor's data is let go before the next is asked for.
+    data: Any = tensor.data()  # until 3.12, Python has no type for what has a buffer
+    try:
+        view = memoryview(data)
+        found = f"{view.nbytes} bytes" if view.c_contiguous else "a buffer that is not C-contiguous"
+        fits = view.c_contiguous and view.nbytes == size
+    except (TypeError, ValueError, BufferError) as error:
+        fits, found = False, f"{type(data).__name__}: {error}"
+    if not fits:
+        raise ModelError(
+            "gave other data than announced",
+            path=tensor.name,
+            expected=f"{size} C-contiguous bytes for dtype {tensor.dtype} and shape {tensor.shape}",
+            found=found,
+            remedy="give the bytes through as_bytes, in the announced dtype and shape",
+        )
+    if size:
+        raw = np.frombuffer(data, np.uint8).data
+        file.writelines(raw[start : start + _CHUNK] for start in range(0, size, _CHUNK))
+
+
+def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
+    try:
+        if os.name == "nt":
+            pages = mmap.mmap(file.fileno(), header.file_size, access=mmap.ACCESS_COPY)
+        else:
+            flags = mmap.MAP_PRIVATE | _NO_RESERVE
+            pages = mmap.mmap(file.fileno(), header.file_size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
+        return np.frombuffer(pages, np.uint8)
+    except ValueError as error:  # longer than the file is by now
+        raise _changed(shown, header.file_size, "fewer") from error
+    except OSError as error:
+        remedy = "read it without mapping: mmap=False"
+        raise PathError("cannot be mapped", path=shown, found=str(error), remedy=remedy) from error
+
+
+def _check_size(file: FileIO, header: Header, shown: str) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size != header.file_size:
+        raise _changed(shown, header.file_size, size)
+
+
+def _changed(shown: str, expected: int, found: object) -> FormatError:
+    return FormatError(
+        "changed while it was open",
+        path=shown,
+        expected=f"{expected} bytes",
+        found=f"{found} bytes",
+        remedy="wait until its writer is done, and let writers replace the file instead of writing into it",
+    )

@@ -1,0 +1,325 @@
+"""Does a model survive being saved and loaded? An answer that shares no code with the rest of the library.
+
+The oracle walks the saved and the loaded model side by side, through `vars()`, lists, tuples and dicts, and
+demands that whatever is one object on one side is one object on the other. It knows nothing of slots, ties or
+manifests.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import marshal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from safetensors import safe_open
+
+import tiedio
+from tiedio.testing.pairing import Pairing, pair
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of one call, for a model that takes more than one.
+
+    Args:
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+
+    Example:
+        >>> Arguments(("question", "answer")).args
+        ('question', 'answer')
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def assert_round_trip(
+    model: Any,
+    *,
+    inputs: Any,
+    targets: Any = None,
+    train: bool = True,
+    folder: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    safe_mode: bool = True,
+) -> Any:
+    """Assert that a model survives `tiedio.save` and `tiedio.load`, and a second round trip, whole.
+
+    What has to agree: which places hold one object, the values bit for bit, every variable's flags, the
+    orders of weights, the optimizer's state by variable, the outputs, and the next training step. Saving
+    twice, and saving the loaded model, has to give the same bytes, in which every variable stands once. The
+    model makes one training step (or, with `train=False`, one call with `training=True`) and is put back to
+    the values that it had; an optimizer or a metric that had no variables before keeps those that the step
+    has made.
+
+    Args:
+        model: a `keras.Model`, or a dict of them by name, as for `tiedio.save`.
+        inputs: what the model is called with: one argument, or `Arguments`; by name for a dict of models.
+        targets: what `train_on_batch` takes with the inputs; by name for a dict of models, of which those
+            that are not named do not make a step.
+        train: whether to compare the next training step too; the model must be compiled then.
+        folder: an existing folder for the files that are written.
+        custom_objects: as for `tiedio.load`.
+        safe_mode: as for `tiedio.load`.
+
+    Returns:
+        The loaded model, or dict of models, after its training step.
+
+    Raises:
+        AssertionError: something is lost; the message names which part, and the places.
+
+    Example:
+        >>> import keras, numpy as np, tempfile
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> ones = np.ones((1, 2), "float32")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     loaded = assert_round_trip(model, inputs=ones, train=False, folder=folder)
+        >>> loaded.count_params()
+        3
+    """
+
+    def load(path: Path) -> Any:
+        return tiedio.load(path, custom_objects=custom_objects, safe_mode=safe_mode)
+
+    paths = [Path(folder) / name for name in ("first.safetensors", "again.safetensors", "second.safetensors")]
+    itself = pair(model, model)
+    before = [_raw(v) for v in itself.firsts("variable")]
+    tiedio.save(model, paths[0])
+    _assert_untouched(itself, before)
+    tiedio.save(model, paths[1])
+    _assert_same_bytes(paths[0], paths[1], "saving the same model twice")
+    _assert_each_stored_once(itself, paths[0])
+
+    loaded = load(paths[0])
+    _assert_same_state(pair(model, loaded), "after the first load")
+    tiedio.save(loaded, paths[2])
+    _assert_same_bytes(paths[0], paths[2], "saving the loaded model")
+    again = load(paths[2])
+    _assert_same_state(pair(model, again), "after the second load")
+
+    copies = {"the loaded model": loaded, "the model loaded twice": again}
+    _assert_same_results(model, copies, "outputs", lambda m: _call(m, inputs, training=False))
+    state = [np.array(v) for v in itself.firsts("variable")]
+    if train:
+        _assert_same_results(model, copies, "the loss of the next training step", lambda m: _step(m, inputs, targets))
+    else:
+        _assert_same_results(model, copies, "outputs in training mode", lambda m: _call(m, inputs, training=True))
+    for who, copy in copies.items():
+        _assert_same_state(pair(model, copy), f"after the next training step of {who}")
+    for variable, value in zip(itself.firsts("variable"), state, strict=True):
+        variable.assign(value)
+    return loaded
+
+
+def _assert_same_state(found: Pairing, when: str) -> None:
+    """Parts 1, 2, 3 and 5: sharing, variables, orders, optimizers."""
+    for part, faults in (
+        ("sharing", iter(found.faults)),
+        ("objects", _object_faults(found)),
+        ("optimizer", _optimizer_faults(found)),
+        ("variables", _variable_faults(found)),
+        ("order", _order_faults(found)),
+    ):
+        _raise_if_any(part, when, faults)
+
+
+def _raise_if_any(part: str, when: str, faults: Iterator[str]) -> None:
+    listed = list(faults)
+    if listed:
+        more = [f"... and {len(listed) - 12} more"] if len(listed) > 12 else []
+        raise AssertionError("\n  ".join([f"{part}, {when}:", *listed[:12], *more]))
+
+
+def _object_faults(found: Pairing) -> Iterator[str]:
+    for a, b, place in found.items("layer"):
+        sides: dict[str, tuple[Any, Any]] = {"class": (type(a), type(b)), "name": (a.name, b.name)}
+        if isinstance(a, keras.layers.Layer) and isinstance(b, keras.layers.Layer):
+            sides["trainable"] = (a.trainable, b.trainable)
+            sides["built"] = (a.built, b.built)
+            sides["path"] = (a.path, b.path)
+            sides["dtype policy"] = (a.dtype_policy.name, b.dtype_policy.name)
+        if isinstance(a, keras.Model) and isinstance(b, keras.Model):
+            sides["compiled"] = (a.compiled, b.compiled)
+            if a.compiled and b.compiled:
+                sides["compile config"] = (_plain(a.get_compile_config()), _plain(b.get_compile_config()))
+        for what, (was, is_now) in sides.items():
+            if was != is_now:
+                yield f"{place}: {what} was {was!r} and is {is_now!r}"
+
+
+def _plain(config: Any) -> Any:
+    """A config in a form that compares: marshalled code of one function differs from time to time."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "__lambda__":
+            code = marshal.loads(base64.b64decode(config["config"]["value"][0]))
+            return [code.co_code, repr(code.co_consts), code.co_names, config["config"]["value"][1:]]
+        return {key: _plain(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [type(config).__name__, *map(_plain, config)]
+    return repr(config)
+
+
+def _variable_faults(found: Pairing) -> Iterator[str]:
+    for a, b, place in found.items("variable"):
+        for what, look in _VARIABLE_LOOKS.items():
+            was, is_now = look(a), look(b)
+            if was != is_now:
+                sides = "" if what == "value" else f": was {was!r} and is {is_now!r}"
+                yield f"{place}: {what} differs{sides}"
+    for a, b, place in found.items("constant"):
+        if _raw(a) != _raw(b) or tuple(a.shape) != tuple(b.shape):
+            yield f"{place}: the constant differs"
+
+
+def _order_faults(found: Pairing) -> Iterator[str]:
+    for a, b, place in found.items("layer"):
+        if not isinstance(a, keras.layers.Layer):
+            continue
+        for what in ("weights", "trainable_variables", "non_trainable_variables", "variables"):
+            was, is_now = getattr(a, what), getattr(b, what)
+            if len(was) != len(is_now):
+                yield f"{place}: {what} had {len(was)} variables and has {len(is_now)}"
+            for index, (left, right) in enumerate(zip(was, is_now, strict=False)):
+                if found.partner("variable", left) is not right:
+                    yield f"{place}: {what}[{index}] is not what it was ({left.path}, now {right.path})"
+        for index, (left, right) in enumerate(zip(a.get_weights(), b.get_weights(), strict=False)):
+            if left.shape != right.shape or left.tobytes() != right.tobytes():
+                yield f"{place}: get_weights()[{index}] differs"
+
+
+def _optimizer_faults(found: Pairing) -> Iterator[str]:
+    for a, b, place in found.items("optimizer"):
+        if type(a) is not type(b) or _plain(a.get_config()) != _plain(b.get_config()):
+            yield f"{place}: was {type(a).__name__} {a.get_config()}, is {type(b).__name__} {b.get_config()}"
+            continue
+        for what in ("iterations", "learning_rate"):
+            if _raw(getattr(a, what)) != _raw(getattr(b, what)):
+                yield f"{place}: {what} differs"
+        trained = {id(v): (v, _state_of(b, index)) for index, v in enumerate(b._trainable_variables)}
+        if len(trained) != len(a._trainable_variables):
+            yield f"{place}: trained {len(a._trainable_variables)} variables, now {len(trained)}"
+            continue
+        for index, variable in enumerate(a._trainable_variables):
+            partner = found.partner("variable", variable)
+            here = found.place("variable", variable)
+            if id(partner) not in trained:
+                yield f"{place}: does not train {here} any more"
+                continue
+            was, is_now = _state_of(a, index), trained[id(partner)][1]
+            for name in sorted(was.keys() | is_now.keys()):
+                if name not in was or name not in is_now or _raw(was[name]) != _raw(is_now[name]):
+                    yield f"{place}: {name} of {here} differs"
+
+
+def _state_of(optimizer: Any, index: int) -> dict[str, Any]:
+    """The state that an optimizer keeps for its variable number `index`: one of each list that is as long."""
+    count = len(optimizer._trainable_variables)
+    lists = {name: value for name, value in vars(optimizer).items() if isinstance(value, list) and len(value) == count}
+    return {
+        name: value[index]
+        for name, value in lists.items()
+        if name not in ("_trainable_variables", "_variables") and isinstance(value[index], keras.Variable)
+    }
+
+
+def _config(thing: Any) -> Any:
+    """What a regularizer or constraint is, in a form that compares."""
+    if thing is None:
+        return None
+    config: Any = getattr(thing, "get_config", dict)()
+    return type(thing).__name__, json.dumps(config, sort_keys=True, default=repr)
+
+
+def _raw(value: Any) -> bytes:
+    return np.ascontiguousarray(keras.ops.convert_to_numpy(value)).tobytes()
+
+
+def _whole(value: Any) -> tuple[str, tuple[int, ...], bytes]:
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    return str(array.dtype), array.shape, array.tobytes()
+
+
+_VARIABLE_LOOKS: dict[str, Callable[[Any], Any]] = {
+    "dtype": lambda v: keras.backend.standardize_dtype(v.dtype),
+    "shape": lambda v: tuple(v.shape),
+    "value": _raw,
+    "trainable": lambda v: v.trainable,
+    "regularizer": lambda v: _config(v.regularizer),
+    "constraint": lambda v: _config(v.constraint),
+    "autocast": lambda v: v._autocast,
+    "path": lambda v: v.path,
+}
+
+
+def _call(model: Any, inputs: Any, *, training: bool) -> Any:
+    if isinstance(model, dict):
+        return {name: _call(one, inputs[name], training=training) for name, one in sorted(model.items())}
+    given = inputs if isinstance(inputs, Arguments) else Arguments((inputs,))
+    return model(*given.args, **given.kwargs, training=training)
+
+
+def _step(model: Any, inputs: Any, targets: Any) -> Any:
+    if isinstance(model, dict):
+        return {name: _step(model[name], inputs[name], target) for name, target in sorted(targets.items())}
+    if not model.compiled:
+        raise ValueError(f"{model.name}: compile the model, or pass train=False")
+    model.reset_metrics()  # the loss that is returned is a running mean
+    return model.train_on_batch(inputs.args if isinstance(inputs, Arguments) else inputs, targets)
+
+
+def _assert_same_results(model: Any, copies: dict[str, Any], part: str, run: Callable[[Any], Any]) -> None:
+    expected = run(model)
+    for who, copy in copies.items():
+        found = run(copy)
+        try:
+            keras.tree.assert_same_structure(expected, found)
+        except ValueError as error:
+            raise AssertionError(f"{part}: {who} gives a result of another structure: {error}") from error
+        pairs = zip(keras.tree.flatten_with_path(expected), keras.tree.flatten(found), strict=True)
+        for (path, left), right in pairs:
+            if _whole(left) != _whole(right):
+                place = "".join(f"[{step!r}]" for step in path)
+                raise AssertionError(f"{part}: {who} gives another result{place and ' at ' + place}")
+
+
+def _assert_untouched(itself: Pairing, before: list[bytes]) -> None:
+    for (variable, _, place), value in zip(itself.items("variable"), before, strict=True):
+        if _raw(variable) != value:
+            raise AssertionError(f"save: {place} is not what it was before saving")
+
+
+def _assert_each_stored_once(itself: Pairing, path: Path) -> None:
+    with safe_open(path, "numpy") as file:
+        names = sorted(file.keys())
+    places = sorted(place for kind in ("variable", "constant") for _, _, place in itself.items(kind))
+    if len(names) != len(places):
+        raise AssertionError(
+            f"file: {len(names)} tensors for {len(places)} variables and constants: {names} for {places}"
+        )
+
+
+def _assert_same_bytes(first: Path, second: Path, what: str) -> None:
+    if first.read_bytes() == second.read_bytes():
+        return
+    heads = [_header(path) for path in (first, second)]
+    keys = sorted(key for key in heads[0].keys() | heads[1].keys() if heads[0].get(key) != heads[1].get(key))
+    where = f"headers differ at {keys}" if keys else "headers agree, data differ"
+    raise AssertionError(f"bytes: {what} gives another file: {where}")
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file, with the metadata's keys beside the tensors'."""
+    with path.open("rb") as file:
+        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = header.pop("__metadata__", {})
+    return header | {f"__metadata__/{key}": value for key, value in metadata.items()}

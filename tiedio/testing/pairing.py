@@ -1,0 +1,232 @@
+"""Walk two models side by side and pair their objects, place by place."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What is one object or several; the first kind that fits counts. A model is a layer, a layer an operation.
+_KINDS = {
+    "variable": keras.Variable,
+    "layer": keras.Operation,
+    "optimizer": keras.optimizers.Optimizer,
+    "seed generator": keras.random.SeedGenerator,
+    "symbolic tensor": keras.KerasTensor,
+}
+# Arrays and tensors that are arguments in a functional graph; anywhere else, they are nothing that is saved.
+_CONSTANT = "constant"
+_LEAVES = ("variable", "symbolic tensor", _CONSTANT)
+
+# Bookkeeping that leads out of the model (`_inbound_nodes` knows every model that a layer is in), or that
+# a backend keeps beside the attributes it stands for.
+_SKIPPED = {"_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_parent_path"}
+# Lists of what other attributes hold too: they come last, so that a place is called by its attribute.
+_LISTS = {
+    "_layers",
+    "_operations",
+    "_seed_generators",
+    "_trainable_variables",
+    "_non_trainable_variables",
+    "_variables",
+}
+
+
+class Pairing:
+    """Which object of one model stands where which object of the other stands.
+
+    Attributes:
+        faults: what is not the same on both sides, as sentences that name places.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._pairs: dict[str, dict[int, tuple[Any, Any, str]]] = {kind: {} for kind in (*_KINDS, _CONSTANT)}
+        self._backward: dict[str, dict[int, tuple[Any, Any, str]]] = {kind: {} for kind in (*_KINDS, _CONSTANT)}
+
+    def items(self, kind: str) -> Iterator[tuple[Any, Any, str]]:
+        """The pairs of a kind with their first place, in the order in which they were met.
+
+        Args:
+            kind: `"variable"`, `"layer"` (any operation), `"optimizer"`, `"seed generator"`,
+                `"symbolic tensor"` or `"constant"`.
+
+        Returns:
+            An iterator over (object of the first model, object of the second, place).
+        """
+        yield from self._pairs[kind].values()
+
+    def firsts(self, kind: str) -> list[Any]:
+        """The distinct objects of a kind in the first model.
+
+        Args:
+            kind: as for `items`.
+
+        Returns:
+            The objects, in the order in which they were met.
+        """
+        return [a for a, _, _ in self.items(kind)]
+
+    def partner(self, kind: str, thing: Any) -> Any:
+        """What stands in the second model where `thing` stands in the first.
+
+        Args:
+            kind: as for `items`.
+            thing: an object of the first model.
+
+        Returns:
+            The object, or `None` where the walk did not reach `thing`.
+        """
+        found = self._pairs[kind].get(id(thing))
+        return None if found is None else found[1]
+
+    def place(self, kind: str, thing: Any) -> str:
+        """The place at which the walk met `thing` first.
+
+        Args:
+            kind: as for `items`.
+            thing: an object of the first model.
+
+        Returns:
+            The place, such as `model.layers[1]._kernel`.
+        """
+        found = self._pairs[kind].get(id(thing))
+        return "an unreached place" if found is None else found[2]
+
+    def add(self, kind: str, a: Any, b: Any, place: str) -> bool:
+        """Pair two objects; a fault if either is paired with something else already.
+
+        Args:
+            kind: as for `items`.
+            a: the first model's object at `place`.
+            b: the second model's.
+            place: where they stand.
+
+        Returns:
+            Whether the pair is new.
+        """
+        if kind == _CONSTANT:  # cannot change: whether two equal ones are one object makes no difference
+            self._pairs[kind].setdefault(id(a), (a, b, place))
+            return True
+        forward, backward = self._pairs[kind].get(id(a)), self._backward[kind].get(id(b))
+        if forward is not None and forward[1] is not b:
+            self.faults.append(f"{forward[2]} and {place} are one {kind} in the original, but two in the loaded model")
+        if backward is not None and backward[0] is not a:
+            self.faults.append(
+                f"{backward[2]} and {place} are two {kind}s in the original, but one in the loaded model"
+            )
+        if forward is not None or backward is not None:
+            return False
+        self._pairs[kind][id(a)] = self._backward[kind][id(b)] = (a, b, place)
+        return True
+
+
+def pair(first: Any, second: Any) -> Pairing:
+    """Walk two models, or two dicts of models, side by side.
+
+    Args:
+        first: the original.
+        second: the one that should be like it; the same model for a list of its own objects.
+
+    Returns:
+        The pairing; its faults say where one side shares an object and the other does not, and where only one
+        side has anything.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> found = pair(model, model)
+        >>> [place for _, _, place in found.items("variable")]
+        ['model.layers[0]._kernel', 'model.layers[0].bias']
+    """
+    found = Pairing()
+    missing: list[str] = []
+    queue: deque[tuple[Any, Any, str]] = deque()
+
+    def meet(a: dict[str, Any], b: dict[str, Any], place: str) -> None:
+        for label in a.keys() | b.keys():
+            if label not in a or label not in b:
+                side = "loaded model" if label in b else "original"
+                missing.append(f"only the {side} has anything at {place}{label}")
+        for label in (label for label in a if label in b):
+            _meet_one(found, queue, a[label], b[label], f"{place}{label}")
+
+    meet(_flat({"": first}), _flat({"": second}), "model")
+    while queue:
+        a, b, place = queue.popleft()
+        meet(_children(a), _children(b), place)
+    if first is not second:
+        found.faults += [
+            f"{place}: the loaded model holds the original's own {kind}"
+            for kind in ("variable", "layer")
+            for a, b, place in found.items(kind)
+            if a is b
+        ]
+    # A lost tie makes places disappear as well, so the ties are named first.
+    found.faults += sorted(missing)
+    return found
+
+
+def _meet_one(found: Pairing, queue: deque[tuple[Any, Any, str]], a: Any, b: Any, place: str) -> None:
+    kind = _kind(a)
+    if kind is None or kind != _kind(b):
+        found.faults.append(f"{place}: was a {kind}, is a {_kind(b)}")
+    elif found.add(kind, a, b, place) and kind not in _LEAVES:
+        queue.append((a, b, place))
+
+
+def _kind(thing: Any) -> str | None:
+    found = next((kind for kind, cls in _KINDS.items() if isinstance(thing, cls)), None)
+    is_array = found is None and (isinstance(thing, np.ndarray) or keras.ops.is_tensor(thing))
+    return _CONSTANT if is_array else found
+
+
+def _children(thing: Any) -> dict[str, Any]:
+    """What an object holds, by label; the public lists come first, so that places read well."""
+    public = {name: getattr(thing, name) for name in ("layers", "operations") if hasattr(thing, name)}
+    attributes = {
+        name: value
+        for name, value in sorted(vars(thing).items(), key=lambda item: (item[0] in _LISTS, item[0]))
+        if name not in _SKIPPED and not name.startswith("_self_")
+    }
+    return _flat({f".{name}": value for name, value in (public | attributes).items()})
+
+
+def _is_node(thing: Any) -> bool:
+    """Whether this is a call in a functional graph."""
+    return hasattr(thing, "arguments") and hasattr(thing, "operation")
+
+
+def _flat(named: dict[str, Any]) -> dict[str, Any]:
+    """Open lists, tuples, dicts and graph nodes, and keep what is an object of some kind."""
+    flat: dict[str, Any] = {}
+
+    def open_up(label: str, value: Any, above: tuple[Any, ...]) -> None:
+        if any(value is one for one in above):  # a list that holds itself
+            return
+        kind = _kind(value)
+        if kind == _CONSTANT:
+            if any(_is_node(one) for one in above):
+                flat[label] = value
+        elif kind is not None:
+            flat[label] = value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                open_up(f"{label}[{key!r}]", item, (*above, value))
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                open_up(f"{label}[{index}]", item, (*above, value))
+        elif _is_node(value):
+            for name in ("operation", "outputs"):
+                open_up(f"{label}.{name}", getattr(value, name), (*above, value))
+            for name in ("args", "kwargs"):
+                open_up(f"{label}.{name}", getattr(value.arguments, name), (*above, value))
+
+    for name, value in named.items():
+        open_up(name, value, ())
+    return flat

@@ -1,0 +1,171 @@
+"""Draws what is done to models once they are built: ties, freezes, optimizers and training steps."""
+
+from __future__ import annotations
+
+import operator
+
+from hypothesis import strategies as st
+
+from tiedio.testing.strategies_facts import is_model, reach, slots
+from tiedio.testing.strategies_recipe import (
+    Attach,
+    Chain,
+    Change,
+    Compile,
+    Cut,
+    Freeze,
+    Graph,
+    Layer,
+    Recipe,
+    Root,
+    Slot,
+    Tie,
+    Untie,
+)
+from tiedio.testing.strategies_table import KINDS, WIDTH
+
+
+def counts(low: int, high: int) -> st.SearchStrategy[int]:
+    """Each number alike: `integers` would mostly draw the smallest.
+
+    Args:
+        low: the smallest number.
+        high: the largest.
+
+    Returns:
+        A strategy.
+    """
+    return st.sampled_from(range(low, high + 1))
+
+
+def one_in(draw: st.DrawFn, number: int) -> bool:
+    """Something that happens once in so many times, and not in the smallest example.
+
+    Args:
+        draw: given by hypothesis.
+        number: in how many times.
+
+    Returns:
+        Whether it happens.
+    """
+    return draw(st.sampled_from(range(number))) == number - 1
+
+
+def draw_changes(draw: st.DrawFn, recipe: Recipe) -> tuple[Change, ...]:
+    """Ties between slots that fit, of any layers or of one, and slots that lose what their class's code ties.
+
+    Args:
+        draw: given by hypothesis.
+        recipe: the recipe so far.
+
+    Returns:
+        The changes, in order.
+    """
+    known = slots(recipe)
+    groups: dict[object, list[Slot]] = {}
+    for slot, variable in known.items():
+        groups.setdefault((variable.shape, variable.role), []).append(slot)
+        if variable.role == "weight" and variable.shape == (WIDTH,):
+            groups.setdefault("mixed", []).append(slot)
+    # A weight may take over a moving mean, which is not trained; the reverse could leave it without gradient.
+    means = [slot for slot in known if slot[1] == "moving_mean"]
+    mixed = groups.pop("mixed", [])
+    choices = [group for group in groups.values() if len(group) > 1]
+    changes: list[Change] = []
+    for _ in range(draw(st.sampled_from((0, 1, 2, 1, 3))) if choices else 0):
+        if means and mixed and one_in(draw, 3):
+            taken = [draw(st.sampled_from(means)), draw(st.sampled_from(mixed))]
+        else:
+            role = draw(st.sampled_from(sorted({known[group[0]].role for group in choices}, reverse=True)))
+            group = draw(st.sampled_from([group for group in choices if known[group[0]].role == role]))
+            several = len({number for number, _ in group}) > 1 and not one_in(draw, 4)
+            key = operator.itemgetter(0) if several else None  # one slot of each layer, or several of one
+            one = st.sampled_from(group)
+            taken = draw(st.lists(one, min_size=2, max_size=4, unique_by=key, unique=not several))
+        how = draw(st.sampled_from(["in_place", "attribute"]))
+        changes.append(Tie(tuple(taken), how))
+    made = [
+        (number, path)
+        for number in sorted({slot[0] for slot in known})
+        if isinstance(part := recipe.parts[number], Layer)
+        for path in KINDS[part.kind].aliases
+    ]
+    if made and one_in(draw, 2):
+        changes.append(Untie(draw(st.sampled_from(made))))
+    changes += _draw_attached(draw, recipe)
+    return tuple(changes)
+
+
+def _draw_attached(draw: st.DrawFn, recipe: Recipe) -> list[Change]:
+    """Sometimes a variable of a layer becomes an attribute of the model: of one that Keras leaves open when built."""
+    known = slots(recipe)
+    held = reach(recipe.parts, [root.part for root in recipe.roots], called=True)
+    choices = {}
+    for number in sorted(held):
+        if isinstance(recipe.parts[number], Graph | Cut | Chain):
+            below = reach(recipe.parts, [number], called=True)
+            choices[number] = [slot for slot, one in known.items() if slot[0] in below and one.role == "weight"]
+    models = [number for number, inside in choices.items() if inside]
+    if not models or not one_in(draw, 8):
+        return []
+    model = draw(st.sampled_from(models))
+    return [Attach(model, draw(st.sampled_from(choices[model])), draw(st.sampled_from(["plain", "list", "dict"])))]
+
+
+def draw_freezes(draw: st.DrawFn, recipe: Recipe) -> tuple[Freeze, ...]:
+    """At most two parts or variables that are not trained.
+
+    Args:
+        draw: given by hypothesis.
+        recipe: the recipe so far.
+
+    Returns:
+        The freezes.
+    """
+    held = sorted(reach(recipe.parts, [root.part for root in recipe.roots], called=True))
+    weights = [slot for slot, variable in slots(recipe).items() if variable.role == "weight"]
+    freezes: list[Freeze] = []
+    for _ in range(draw(st.sampled_from((0, 0, 0, 1, 1, 2)))):
+        when = draw(st.sampled_from(["after", "before", "late"]))
+        if weights and one_in(draw, 2):
+            one = Freeze(*draw(st.sampled_from(weights)), when)
+        else:
+            one = Freeze(draw(st.sampled_from(held)), None, when)
+        freezes += [one] if one not in freezes else []
+    return tuple(freezes)
+
+
+def draw_inside(draw: st.DrawFn, recipe: Recipe, *, eager: bool) -> tuple[Root, ...]:
+    """Sometimes a model that is only inside a root is compiled too, as the discriminator of a generative pair is.
+
+    Args:
+        draw: given by hypothesis.
+        recipe: the recipe so far.
+        eager: whether it has to train eagerly.
+
+    Returns:
+        The model, if there is one.
+    """
+    held = reach(recipe.parts, [root.part for root in recipe.roots], called=True)
+    models = [i for i in sorted(held - {root.part for root in recipe.roots}) if is_model(recipe.parts[i])]
+    if not models or not one_in(draw, 6):
+        return ()
+    how = draw_compile(draw, eager=eager) or Compile()
+    return (Root(draw(st.sampled_from(models)), compile=how),)
+
+
+def draw_compile(draw: st.DrawFn, *, eager: bool) -> Compile | None:
+    """How a model is compiled, if it is.
+
+    Args:
+        draw: given by hypothesis.
+        eager: whether it has to train eagerly.
+
+    Returns:
+        The optimizer and the steps, or `None`.
+    """
+    if not one_in(draw, 2):
+        return None
+    steps = draw(counts(0, 2))
+    eager = eager or not steps or not one_in(draw, 8)
+    return Compile(draw(st.sampled_from(["adam", "sgd"])), steps, eager)
