@@ -1,7 +1,7 @@
 """What saving and loading take, and what `check=True` adds: `python -m benchmarks.bench_save_load [--write]`.
 
-All rows are medians of one run on one machine, with the file cache warm; ratios compare rows of that run. `--write` puts the
-tables into docs/benchmarks.md.
+All rows are medians of one run on one machine, with the file cache warm; ratios compare rows of that run. `--write`
+puts the tables into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -102,18 +102,15 @@ def main() -> None:
         ]
         cells = [f"{found[name]:.3f}" for name in names] + [f"{ratio:.1f}" for ratio in ratios]
         rows.append(f"| {title} | {' | '.join(cells)} |")
-    table = "\n".join(
-        [
-            *rows,
-            "",
-            "check: `save` over `save` with `check=False`; save and load: `.keras` over tiedio. tiedio syncs the file to disk,"
-            " `.keras` does not.",
-            "",
-            f"Medians of {REPEATS}, file cache warm. {platform.machine()}, {os.cpu_count()} cores, Python"
-            f" {platform.python_version()}, Keras {keras.__version__}, TensorFlow {tf.__version__}, tiedio"
-            f" {tiedio.__version__}.",
-        ]
+    legend = (
+        "check: `save` over `save` with `check=False`; save and load: `.keras` over tiedio. tiedio syncs the file to"
+        " disk, `.keras` does not."
     )
+    machine = (
+        f"Medians of {REPEATS}, file cache warm. {platform.machine()}, {os.cpu_count()} cores, Python"
+        f" {platform.python_version()}, Keras {keras.__version__}, TensorFlow {tf.__version__}, tiedio {tiedio.__version__}."
+    )
+    table = "\n".join([*rows, "", legend, "", machine])
     print(table)
     if write:
         before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)

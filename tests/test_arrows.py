@@ -76,9 +76,7 @@ def imported(source: str, module: str, is_package: bool) -> set[str]:
                 base = f"{above}.{base}" if base else above
             names.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            names.update(
-                a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
-            )
+            names.update(a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
     return names
 
 
@@ -205,9 +203,7 @@ def test_what_reads_a_file_names_no_keras(room: str) -> None:
         for name in imports_of(path):
             assert name.split(".")[0] not in KERAS_AND_BACKENDS, f"{label(path)} imports {name}"
             target = room_of(name)
-            assert target in (None, "__version__", *WITHOUT_KERAS), (
-                f"{label(path)} imports {name}, which may use Keras"
-            )
+            assert target in (None, "__version__", *WITHOUT_KERAS), f"{label(path)} imports {name}, which may use Keras"
 
 
 def test_importing_tiedio_loads_neither_keras_nor_a_backend() -> None:

@@ -42,9 +42,7 @@ def run(*arguments: str, columns: int | None = None) -> subprocess.CompletedProc
     if columns is not None:
         environment["COLUMNS"] = str(columns)
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=120
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=120)
 
 
 def test_inspect_shows_tensors_ties_and_what_sharing_saves(
@@ -105,9 +103,7 @@ def test_inspect_names_several_models_shared_layers_and_custom_classes(
     assert "= part/embedding" in out
 
 
-def test_inspect_without_ties_shows_no_table_of_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_without_ties_shows_no_table_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = two_convolutions(2)
     near, wide = model.get_layer("near"), model.get_layer("wide")
     for attribute in ("_kernel", "bias"):
@@ -134,8 +130,7 @@ def test_inspect_at_60_columns_folds_names_and_nothing_else(file: Path) -> None:
     lines = run("inspect", str(file), columns=60).stdout.splitlines()
     assert max(map(len, lines)) <= 60
     assert any(
-        line.split() == ["near/kernel", "float32", "3", "x", "3", "x", "1", "x", "2", "72", "B"]
-        for line in lines
+        line.split() == ["near/kernel", "float32", "3", "x", "3", "x", "1", "x", "2", "72", "B"] for line in lines
     )
 
 
@@ -210,9 +205,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_a_missing_extra_is_named_and_exits_with_1(package: str) -> None:
-    code = (
-        f"import sys; sys.modules[{package!r}] = None; from tiedio.cli import main; sys.exit(main(['demo']))"
-    )
+    code = f"import sys; sys.modules[{package!r}] = None; from tiedio.cli import main; sys.exit(main(['demo']))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
     )

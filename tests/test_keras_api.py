@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from tiedio import keras_api
-from tiedio.keras_api import RandomInitializer, backend, global_state
 
 ONES = np.ones((2, 3), "float32")
 
@@ -89,9 +87,17 @@ def operation_in_use() -> Any:
     return (keras.Input((3,)) + 1.0)._keras_history.operation
 
 
+class Varied(keras.layers.Layer):
+    """Its constructor's arguments cannot be noted."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+
+
 # What user code could have set itself: the arguments of the class.
 OWN: dict[str, set[str]] = {
     "layer": set(),
+    "layer of many arguments": set(),
     "subclassed model": {"dense"},
     "functional model": set(),
     "sequential model": set(),
@@ -106,6 +112,7 @@ OWN: dict[str, set[str]] = {
 }  # fmt: skip
 LIVE: dict[str, Callable[[], Any]] = {
     "layer": layer_in_use,
+    "layer of many arguments": lambda: Varied(1.0, 2.0),
     "subclassed model": lambda: used(OwnModel()),
     "functional model": lambda: used(functional()),
     "sequential model": lambda: used(sequential()),
@@ -260,9 +267,9 @@ def test_a_sequential_keeps_repeats_and_its_input() -> None:
 
 def test_the_graph_inside_a_sequential_has_a_name_of_its_own() -> None:
     model = sequential()
-    keras_api.rename_inner_graph(model, "inner")
-    assert keras_api.inner_graph_name(model) == "inner"
-    keras_api.rename_inner_graph(keras.Sequential(), "inner")
+    keras_api.rename_inner_graph(model, "inner", "a/inner", "a")
+    assert keras_api.inner_graph_names(model) == ["inner", "a/inner", "a"]
+    keras_api.rename_inner_graph(keras.Sequential(), "inner", None, None)
 
 
 def test_an_input_that_is_renamed_renames_its_tensor_and_the_models_outputs_follow() -> None:
@@ -306,28 +313,28 @@ def test_every_object_in_a_config_is_stamped_at_first_sight() -> None:
     assert config["a"]["shared_object_id"] == id(outer)
     assert config["a"]["config"]["layer"]["shared_object_id"] == id(inner)
     assert config["b"][0]["shared_object_id"] == id(inner)
-    assert global_state.get_global_attribute("shared_objects/id_to_config_map") is None
+    assert keras_api.get_global("shared_objects/id_to_config_map") is None
 
 
 def test_a_stamped_config_is_answered_with_the_object_that_is_known() -> None:
     inner = keras.layers.Dense(1)
-    config = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {}}
-    with keras_api.known_objects({7: inner}):
-        assert keras_api.deserialize({**config, "shared_object_id": 7}, {}, True) is inner
-    assert global_state.get_global_attribute("shared_objects/id_to_obj_map") is None
+    config: dict[str, Any] = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {}}
+    with keras_api.known_objects({"s": inner}):
+        assert keras_api.deserialize({**config, "shared_object_id": "s"}, {}, True) is inner
+    assert keras_api.get_global("shared_objects/id_to_obj_map") is None
 
 
 def test_known_objects_are_forgotten_when_the_block_fails() -> None:
-    with pytest.raises(KeyError), keras_api.known_objects({1: 2}):
+    with pytest.raises(KeyError), keras_api.known_objects({"s": 2}):
         raise KeyError
-    assert global_state.get_global_attribute("shared_objects/id_to_obj_map") is None
+    assert keras_api.get_global("shared_objects/id_to_obj_map") is None
 
 
 @pytest.mark.parametrize("safe_mode", [True, False])
 def test_safe_mode_reaches_what_is_nested(safe_mode: bool) -> None:
     config = keras_api.stamped(lambda: keras.layers.Lambda(lambda x: 2 * x))
     if safe_mode:
-        with pytest.raises(ValueError, match="Lambda|lambda"):
+        with pytest.raises(ValueError, match="ambda"):
             keras_api.deserialize(config, {}, True)
     else:
         assert np.array_equal(keras_api.deserialize(config, {}, False)(ONES), 2 * ONES)
@@ -369,200 +376,3 @@ def test_an_overridden_method_is_told_from_an_inherited_one() -> None:
     assert not keras_api.overrides(Own(), "get_config")
     assert not keras_api.overrides(Own(), "from_config")
     assert keras_api.overrides(keras.layers.BatchNormalization(), "build", keras.layers.Layer)
-
-
-# --- variables --------------------------------------------------------------------------------------------
-
-
-def test_facts_of_a_variable_are_what_its_properties_tell() -> None:
-    variable = keras.Variable([1.0], name="old")
-    keras_api.set_variable_facts(
-        variable, name="n", path="p/n", trainable=False, autocast=False, aggregation="sum", synchronization="on_read",
-        overwrite_with_gradient=True,
-    )  # fmt: skip
-    assert (variable.name, variable.path, variable.trainable) == ("n", "p/n", False)
-    assert (variable.aggregation, variable.synchronization) == ("sum", "on_read")
-    assert variable.overwrite_with_gradient is True
-    assert variable._autocast is False
-    with keras.src.backend.AutocastScope("float16"):
-        assert variable.dtype == "float32"
-
-
-def test_the_flag_that_a_variable_was_made_with_outlives_a_change() -> None:
-    variable = keras.Variable([1.0], trainable=False)
-    variable.trainable = True
-    assert keras_api.created_trainable(variable) is False
-    other = keras.Variable([1.0])
-    other.trainable = False
-    assert keras_api.created_trainable(other) is True
-
-
-def test_the_stored_dtype_does_not_follow_autocast() -> None:
-    variable = keras.Variable([1.0], dtype="float32")
-    with keras.src.backend.AutocastScope("float16"):
-        assert variable.dtype == "float16"
-        assert keras_api.storage_dtype(variable) == "float32"
-        assert keras_api.raw_value(variable).dtype.name == "float32"
-
-
-# --- initialization ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def draws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the random initializers that were asked for numbers."""
-    asked: list[str] = []
-    public = {c for c in vars(keras.initializers).values() if isinstance(c, type)}
-    for cls in (c for c in public if issubclass(c, RandomInitializer) and "__call__" in vars(c)):
-
-        def call(self: Any, *args: Any, original: Any = cls.__call__, **kwargs: Any) -> Any:
-            asked.append(type(self).__name__)
-            return original(self, *args, **kwargs)
-
-        monkeypatch.setattr(cls, "__call__", call)
-    return asked
-
-
-def test_every_random_initializer_of_keras_is_one() -> None:
-    names = {"RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling", "GlorotUniform", "HeNormal",
-             "LecunUniform", "Orthogonal"}  # fmt: skip
-    not_random = {n for n in names if not issubclass(getattr(keras.initializers, n), RandomInitializer)}
-    assert not_random == set()
-
-
-@pytest.mark.parametrize("name", ["glorot_uniform", "orthogonal", "random_normal", "he_normal", "zeros"])
-def test_inside_the_block_no_random_or_zero_initializer_runs(name: str, draws: list[str]) -> None:
-    asked = []
-
-    def fill(shape: Any, dtype: str) -> Any:
-        asked.append((tuple(shape), dtype))
-        return keras.ops.full(shape, 7, dtype)
-
-    with keras_api.without_values(fill):
-        variable = keras.Variable(keras.initializers.get(name), shape=(2, 3), dtype="float16")
-    assert asked == [((2, 3), "float16")]
-    assert draws == []
-    assert np.array_equal(variable.numpy(), np.full((2, 3), 7))
-
-
-def test_inside_the_block_other_initializers_run() -> None:
-    with keras_api.without_values(lambda shape, dtype: keras.ops.full(shape, 7, dtype)):
-        assert keras.Variable(keras.initializers.Constant(3), shape=(1,)).numpy().item() == 3
-        assert keras.Variable(keras.initializers.Ones(), shape=(1,)).numpy().item() == 1
-        assert keras.Variable([5.0]).numpy().item() == 5
-        assert keras.Variable(lambda shape, dtype: keras.ops.full(shape, 4, dtype), shape=(1,)).numpy().item() == 4
-
-
-def test_after_the_block_keras_is_as_it_was(draws: list[str]) -> None:
-    original = backend.Variable._initialize_with_initializer
-    with pytest.raises(KeyError), keras_api.without_values(lambda *_: None), keras_api.without_values(lambda *_: None):
-        raise KeyError
-    assert backend.Variable._initialize_with_initializer is original
-    keras.Variable(keras.initializers.RandomNormal(), shape=(1,))
-    assert draws == ["RandomNormal"]
-
-
-def test_the_inner_of_two_blocks_rules_and_the_outer_returns() -> None:
-    def give(number: float) -> Callable[[Any, str], Any]:
-        return lambda shape, dtype: keras.ops.full(shape, number, dtype)
-
-    def value() -> float:
-        return float(keras.Variable(keras.initializers.Zeros(), shape=()).numpy())
-
-    with keras_api.without_values(give(1)):
-        with keras_api.without_values(give(2)):
-            assert value() == 2
-        assert value() == 1
-    assert value() == 0
-
-
-def test_another_thread_initializes_as_keras_does(draws: list[str]) -> None:
-    inside, done = threading.Event(), threading.Event()
-    found: list[Any] = []
-
-    def work() -> None:
-        assert inside.wait(10)
-        found.append(keras.Variable(keras.initializers.RandomNormal(seed=1), shape=(8,)).numpy())
-        done.set()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    with keras_api.without_values(lambda shape, dtype: keras.ops.full(shape, 7, dtype)):
-        inside.set()
-        assert done.wait(10)
-        mine = keras.Variable(keras.initializers.RandomNormal(seed=1), shape=(8,)).numpy()
-    thread.join()
-    assert draws == ["RandomNormal"]
-    assert (mine == 7).all()
-    assert (found[0] != 7).all()
-
-
-def test_two_threads_at_once_leave_keras_as_it_was() -> None:
-    original = backend.Variable._initialize_with_initializer
-    barrier = threading.Barrier(2)
-    found: dict[int, float] = {}
-
-    def work(number: int) -> None:
-        with keras_api.without_values(lambda shape, dtype: keras.ops.full(shape, number, dtype)):
-            barrier.wait(10)
-            found[number] = float(keras.Variable(keras.initializers.Zeros(), shape=()).numpy())
-            barrier.wait(10)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {1: 1.0, 2: 2.0}
-    assert backend.Variable._initialize_with_initializer is original
-
-
-# --- building and compiling -------------------------------------------------------------------------------
-
-
-def test_a_layer_that_is_marked_as_built_is_built_and_locked() -> None:
-    layer = Own()
-    keras_api.mark_built(layer, {"x_shape": (None, 3), "y_shape": (1,)})
-    assert layer.built
-    assert layer._tracker.locked
-    assert layer.get_build_config() == {"shapes_dict": {"x_shape": (None, 3), "y_shape": (1,)}}
-
-
-def test_a_class_without_its_own_build_is_told_from_one_that_has_it() -> None:
-    assert keras_api.built_by_default(Own())
-    assert keras_api.built_by_default(OwnModel())
-    assert keras_api.built_by_default(functional())
-    assert not keras_api.built_by_default(keras.layers.Dense(1))
-
-
-def test_the_arguments_of_compile_are_noted_as_they_were_given() -> None:
-    model = functional()
-    loss = keras.losses.MeanSquaredError()
-    model.compile(keras.optimizers.SGD(), loss, loss_weights=2.0, jit_compile=False)
-    noted = keras_api.compile_arguments(model)
-    assert noted["loss"] is loss
-    assert noted["optimizer"] is model.optimizer
-    assert (noted["loss_weights"], noted["jit_compile"]) == (2.0, False)
-    noted.clear()
-    assert keras_api.compile_arguments(model)["loss"] is loss
-
-
-def test_an_optimizer_knows_its_variables_in_order_and_those_without_decay() -> None:
-    one, other, third = (keras.Variable([1.0], name=name) for name in ("one", "other", "third"))
-    optimizer = keras.optimizers.AdamW()
-    optimizer.exclude_from_weight_decay(var_list=[third], var_names=["bias", "beta"])
-    optimizer.build([other, one, third])
-    assert [v.name for v in keras_api.optimizer_variables(optimizer)] == ["other", "one", "third"]
-    positions, pattern = keras_api.excluded_from_weight_decay(optimizer)
-    assert positions == [2]
-    assert pattern in ("bias|beta", "beta|bias")  # Keras joins a set
-    assert keras_api.excluded_from_weight_decay(keras.optimizers.SGD()) == ([], None)
-
-
-def test_a_model_that_compiles_in_its_own_way_is_told_from_one_that_does_not() -> None:
-    class Compiles(keras.Model):
-        def compile(self, **options: Any) -> None:
-            super().compile(**options)
-
-    assert keras_api.has_default_compile_config(functional())
-    assert not keras_api.has_default_compile_config(Compiles())

@@ -1,4 +1,4 @@
-"""What is neither config nor variable has to come back too: an attribute that would not is told before anything is written."""
+"""What is neither config nor variable has to come back too; what would not is told before anything is written."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ SAME: dict[str, Callable[[], Any]] = {
     "an object with slots": lambda: Slotted([1]),
     "a function": lambda: function(2.0),
     "a function of a module": lambda: plus,
-    "a partial": lambda: functools.partial(plus, 1, y=[2]),
+    "a partial": lambda: functools.partial(max, 1, key=abs),
     "a method": lambda: Plain(a=1).method,
     "a regularizer": lambda: keras.regularizers.L2(0.1),
     "an initializer without a seed": lambda: keras.initializers.GlorotUniform(),
@@ -134,23 +134,20 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SAME)
-def test_two_makings_of_one_value_are_the_same(name: str) -> None:
-    assert plain.equal(SAME[name](), SAME[name](), Identities())
+def test_two_makings_of_one_value_are_the_same() -> None:
+    assert [name for name, make in SAME.items() if not plain.equal(make(), make(), Identities())] == []
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
-def test_two_values_are_not_the_same(name: str) -> None:
-    one, other = DIFFERENT[name]
-    assert not plain.equal(one, other, Identities())
-    assert not plain.equal(other, one, Identities())
+def test_two_values_are_not_the_same() -> None:
+    assert [name for name, (one, other) in DIFFERENT.items() if plain.equal(one, other, Identities())] == []
+    assert [name for name, (one, other) in DIFFERENT.items() if plain.equal(other, one, Identities())] == []
 
 
-@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(3), np.bool_(True)], ids=lambda n: n.dtype.name)
-def test_a_numpy_number_is_the_python_number_that_it_is(number: Any) -> None:
-    assert plain.equal(number, number.item(), Identities())
-    assert plain.equal((number,), (number.item(),), Identities())
-    assert not plain.equal(number, number.item() + 1, Identities())
+def test_a_numpy_number_is_the_python_number_that_it_is() -> None:
+    for number in (np.float32(0.5), np.float64(0.5), np.int64(3), np.bool_(True)):
+        assert plain.equal(number, number.item(), Identities())
+        assert plain.equal((number,), (number.item(),), Identities())
+        assert not plain.equal(number, number.item() + 1, Identities())
 
 
 def test_what_keras_wraps_when_it_is_set_is_the_same_as_what_was_set() -> None:
@@ -274,7 +271,11 @@ def test_a_random_value_made_in_a_constructor(tmp_path: Path, draw: Callable[[],
     assert "noise" in str(error.remedy)
 
 
-@pytest.mark.parametrize("value", [3, [1, {"k": 2}], (1,), np.ones(2), Plain(a=1), "text", Color.BLUE, plus, keras.regularizers.L2(0.3)], ids=lambda v: type(v).__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [3, [1, {"k": 2}], (1,), np.ones(2), Plain(a=1), "text", Color.BLUE, plus, keras.regularizers.L2(0.3)],
+    ids=lambda v: type(v).__name__,
+)
 def test_an_attribute_that_was_set_by_hand(tmp_path: Path, value: Any) -> None:
     layer = Custom(name="mine")
     layer.by_hand = value
@@ -283,7 +284,7 @@ def test_an_attribute_that_was_set_by_hand(tmp_path: Path, value: Any) -> None:
 
 def test_a_method_that_was_replaced_by_hand(tmp_path: Path) -> None:
     layer = Custom(name="mine")
-    layer.call = types.MethodType(lambda self, x: 2 * x, layer)
+    layer.__dict__["call"] = types.MethodType(lambda self, x: 2 * x, layer)
     assert str(refused(layer, tmp_path).path).startswith("mine")
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 
 import tiedio
+from tiedio.errors import ModelError
 from tiedio.testing import assert_round_trip, strategies
 from tiedio.testing.pairing import pair
 from tiedio.testing.strategies import (
@@ -77,6 +78,22 @@ def test_round_trip_of_a_random_model_notices_a_lost_tie(
     monkeypatch.setattr(tiedio, "load", load_untied)
     with pytest.raises(AssertionError, match="one variable in the original, but two in the loaded model"):
         assert_round_trip(built.model, inputs=built.inputs, train=False, folder=tmp_path_factory.mktemp("untied"))
+
+
+@pytest.mark.parametrize("container", ["plain", "list", "dict"])
+def test_a_variable_hung_on_a_model_by_hand_comes_back_or_is_refused(
+    container: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    attach = Attach(1, (0, "kernel"), container)
+    built = build(Recipe((Layer("dense"), Chain((0,))), (Root(1),), (attach,)))
+    folder = tmp_path_factory.mktemp("hung")
+    refused = ""
+    try:
+        assert_round_trip(built.model, inputs=built.inputs, train=False, folder=folder)
+    except ModelError as error:
+        refused = str(error)
+    assert any(folder.iterdir()) != bool(refused)
+    assert not refused or (container != "plain" and refused.startswith(".extra/"))
 
 
 def drawn() -> list[Recipe]:

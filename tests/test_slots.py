@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import deque, namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +17,8 @@ from tiedio import slots
 from tiedio.errors import ModelError
 
 ODD_NAMES = [
-    "", "%empty", "..", ".", ".x", "%2Ex", "x", "%2F", "%252F", "/", "a/b", "a%2Fb", "\\", "%5C", "\n", "%0A",
-    ":0", "@x", "%40x", "#x", "%23x", "0", "%30", "00", "0x", "²", "፩", "\x1369", "%1369", "é", "e\u0301", " ", "\u200b",
+    "", "%empty", "..", ".", ".x", "%2Ex", "x", "%2F", "%252F", "/", "a/b", "a%2Fb", "\\", "%5C", "\n", "%0A", ":0",
+    "@x", "%40x", "#x", "%23x", "0", "%30", "00", "0x", "²", "፩", "\x1369", "%1369", "é", "e\u0301", " ", "\u200b",
     "\ud800", "a b", "a.b", "a@b", "a#b", "\t", "\x00", "\x7f", "@node", "@optimizer", "_x",
 ]  # fmt: skip
 # What the escaping itself is made of, and characters whose numbers read like it.
@@ -50,7 +51,8 @@ def dense(name: str, units: int = 1) -> Any:
 
 
 def paths(*roots: Any, **named: Any) -> list[str]:
-    return [slot.path for slot in slots.walk(named or {None: roots[0]}).slots]
+    given: dict[Any, Any] = dict(named) if named else {None: roots[0]}
+    return [slot.path for slot in slots.walk(given).slots]
 
 
 def leaves(owner: Any) -> list[slots.Member]:
@@ -70,10 +72,10 @@ def test_two_names_become_two_segments(one: str, other: str) -> None:
     assert (slots.escape(one) == slots.escape(other)) is (one == other)
 
 
-@pytest.mark.parametrize("digit", ["፩", "០", "᠐"])
-def test_a_digit_of_another_script_is_not_taken_for_a_control_character(digit: str) -> None:
-    number = f"{ord(digit):04X}"
-    assert slots.escape(digit) != slots.escape(chr(int(number[:2], 16)) + number[2:])
+def test_a_digit_of_another_script_is_not_taken_for_a_control_character() -> None:
+    for digit in "፩០᠐":
+        number = f"{ord(digit):04X}"
+        assert slots.escape(digit) != slots.escape(chr(int(number[:2], 16)) + number[2:])
 
 
 @given(name=st.text(st.characters(exclude_categories=[])) | HOSTILE)
@@ -82,26 +84,22 @@ def test_a_segment_is_neither_empty_nor_marked_nor_more_than_one(name: str) -> N
     assert segment
     assert "/" not in segment
     assert "\\" not in segment
-    assert segment.isprintable()
+    assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in segment)
     assert segment[0] not in ".@#0123456789"
 
 
-@pytest.mark.parametrize("name", ["dense", "conv2d_1", "_x", "a b", "a.b", "a@b", "block1", "é", ":0"])
-def test_a_name_that_harms_nobody_reads_as_it_is(name: str) -> None:
-    assert slots.escape(name) == name
+def test_a_name_that_harms_nobody_reads_as_it_is() -> None:
+    names = ["dense", "conv2d_1", "_x", "a b", "a.b", "a@b", "block1", "é", ":0"]
+    assert [slots.escape(name) for name in names] == names
 
 
-@pytest.mark.parametrize("name", [n for n in ODD_NAMES if "/" not in n and n != "\ud800"])
-def test_a_layer_of_any_legal_name_has_a_slot_of_its_own(name: str) -> None:
-    inputs = keras.Input((1,), name="in")
-    plain, odd = keras.layers.Dense(1, name="plain"), keras.layers.Dense(1, name=name)
-    found = paths(keras.Model(inputs, odd(plain(inputs))))
-    assert found == ["plain/kernel", "plain/bias", f"{slots.escape(name)}/kernel", f"{slots.escape(name)}/bias"]
-
-
-def test_keras_itself_refuses_a_slash_in_a_name() -> None:
-    with pytest.raises(ValueError, match="cannot contain character"):
-        keras.layers.Dense(1, name="a/b")
+def test_a_layer_of_any_legal_name_has_a_slot_of_its_own() -> None:
+    names = [name for name in ODD_NAMES if "/" not in name and name != "\ud800"]
+    hidden = inputs = keras.Input((1,), name="in")
+    for name in names:
+        hidden = keras.layers.Dense(1, name=name)(hidden)
+    expected = [f"{slots.escape(name)}/{weight}" for name in names for weight in ("kernel", "bias")]
+    assert paths(keras.Model(inputs, hidden)) == expected
 
 
 def test_a_path_does_not_follow_the_variables_own_path() -> None:
@@ -252,8 +250,8 @@ def test_a_cycle_through_layers_ends() -> None:
 
 def test_a_cycle_through_plain_objects_ends() -> None:
     one, other = Plain(w=variable()), Plain(w=variable())
-    one.next, other.next = other, one
-    one.itself = one
+    vars(one).update(next=other, itself=one)
+    vars(other).update(next=one)
     assert paths(Holder(x=one)) == ["x/next/w", "x/w"]
 
 
@@ -266,7 +264,7 @@ def test_a_list_that_holds_itself_ends() -> None:
 def test_plain_objects_that_all_know_each_other_are_not_walked_along_every_way() -> None:
     peers = [Plain(w=variable()) for _ in range(7)]
     for peer in peers:
-        peer.others = [other for other in peers if other is not peer]
+        vars(peer)["others"] = [other for other in peers if other is not peer]
     assert len(paths(Holder(x=peers))) < 1000
 
 
@@ -284,7 +282,7 @@ def test_two_thousand_layers_inside_each_other_do_not_overflow() -> None:
     inner = Holder(w=variable())
     for _ in range(2000):
         outer = Holder()
-        vars(outer)["x"] = inner  # Keras itself would recurse
+        outer.__dict__["x"] = inner  # Keras itself would recurse
         inner = outer
     assert [path.count("/") for path in paths(inner)] == [2000]
 
@@ -389,10 +387,6 @@ def test_an_attribute_of_a_built_layer_is_replaced_without_opening_its_tracker()
 )
 def test_a_place_that_is_not_there_is_missing_and_no_error(steps: tuple[slots.Step, ...]) -> None:
     assert slots.get(Holder(x=[variable()]), steps) is slots.MISSING
-
-
-def test_what_is_missing_says_so() -> None:
-    assert repr(slots.MISSING) == "<nothing>"
 
 
 def test_a_place_whose_container_is_missing_cannot_be_set() -> None:

@@ -1,4 +1,4 @@
-"""Compile configuration and optimizer come back, and the optimizer's state belongs to variables, not to places or names."""
+"""Compile configuration and optimizer come back; its state belongs to variables, not to places or names."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ Y = np.linspace(0, 1, 6).reshape(2, 3).astype("float32")
 
 
 def model(**options: Any) -> Any:
-    made = keras.Sequential(
+    return keras.Sequential(
         [keras.Input((3,)), keras.layers.Dense(3, name="one"), keras.layers.Dense(3, name="other")], **options
     )
-    return made
 
 
 def share(made: Any) -> Any:
@@ -231,93 +230,6 @@ def test_what_a_loss_of_keras_leaves_out_of_its_config_comes_back(tmp_path: Path
     made.compile("sgd", keras.losses.Huber(0.3))
     loaded = round_trip(made, tmp_path)
     assert float(loaded.loss(Y, 5 * Y)) == float(made.loss(Y, 5 * Y)) != float(keras.losses.Huber()(Y, 5 * Y))
-
-
-# --- models that compile in their own way -----------------------------------------------------------------
-
-
-class CompilesItself(keras.Model):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.dense = keras.layers.Dense(3)
-
-    def call(self, x: Any) -> Any:
-        return self.dense(x)
-
-    def compile(self, optimizer: Any, strength: float) -> None:
-        super().compile(optimizer, "mse")
-        self.strength = strength
-
-
-class TellsHow(CompilesItself):
-    """The hooks as Keras's guide to saving and serialization writes them."""
-
-    def compile(self, optimizer: Any, strength: float, distance: Any = None) -> None:
-        super().compile(optimizer, strength)
-        self.distance = distance or keras.losses.LogCosh(name="far")
-
-    def get_compile_config(self) -> dict[str, Any]:
-        return {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "distance": keras.saving.serialize_keras_object(self.distance),
-            "strength": self.strength,
-        }
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        distance = keras.saving.deserialize_keras_object(config["distance"])
-        self.compile(optimizer, config["strength"], distance)
-
-
-class TellsHowShortly(TellsHow):
-    """The hook that Keras's own model has."""
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
-
-def compiled(cls: type, strength: float = 0.75) -> Any:
-    made = cls(name="mine")
-    made(X)
-    made.compile(keras.optimizers.SGD(momentum=0.5), strength)  # type: ignore[attr-defined]
-    filled(made.optimizer, made.trainable_variables)
-    return made
-
-
-def test_a_compile_method_without_hooks_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    made = compiled(CompilesItself)
-    with pytest.raises(ModelError) as caught:
-        tiedio.save(made, path)
-    error = caught.value
-    assert error.path == "the model"
-    assert "compile_from_config" in str(error.expected)
-    assert error.found == "CompilesItself.compile"
-    assert "optimizer=False" in str(error.remedy)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("cls", [TellsHow, TellsHowShortly])
-def test_a_compile_method_with_hooks_is_carried(tmp_path: Path, cls: type) -> None:
-    made = compiled(cls)
-    loaded = round_trip(made, tmp_path, custom_objects={cls.__name__: cls})
-    assert loaded.strength == 0.75
-    assert loaded.distance.name == "far"
-    assert state(loaded.optimizer) == state(made.optimizer)
-    assert loaded.optimizer._trainable_variables[0] is loaded.dense.kernel
-
-
-def test_a_loss_that_cannot_be_described_is_named(tmp_path: Path) -> None:
-    class Odd:
-        def __call__(self, y: Any, prediction: Any) -> Any:
-            return keras.ops.mean(prediction)
-
-    made = model()
-    made.compile("sgd", Odd())
-    with pytest.raises(ModelError) as caught:
-        round_trip(made, tmp_path)
-    assert "@compile" in str(caught.value.path)
-    assert "optimizer=False" in str(caught.value.remedy)
 
 
 # --- state that cannot be carried -------------------------------------------------------------------------

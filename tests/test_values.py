@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -17,13 +18,12 @@ import pytest
 
 import tiedio
 from tiedio import values
-from tiedio.container.header import read_header
+from tiedio.container.header import read_header, span_of
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError, ModelError
 from tiedio.manifest import SAFETENSORS_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
-DTYPES = [dtype for dtype in SAFETENSORS_CODES if dtype != "complex64"]
 SHAPES = [(), (0,), (3, 0, 2), (1,), (5,), (3, 7), (16, 16)]
 
 
@@ -48,6 +48,10 @@ def bits(value: Any) -> bytes:
     return np.asarray(values.array_of(value)).tobytes()
 
 
+def float8_zeros(shape: Any, dtype: str) -> Any:
+    return np.zeros(shape, values.numpy_dtype(dtype))
+
+
 def model_of(*dtypes: str) -> Any:
     class Bag(keras.layers.Layer):
         def __init__(self, dtypes: list[str], **options: Any) -> None:
@@ -56,7 +60,10 @@ def model_of(*dtypes: str) -> Any:
 
         def build(self, _shape: Any) -> None:
             for dtype in self.dtypes:
-                setattr(self, dtype, self.add_weight(shape=(3, 5), dtype=dtype, trainable=False, initializer="zeros", name=dtype, autocast=False))  # fmt: skip
+                # TensorFlow cannot make a float8 from the integers that Keras's own initializer starts from.
+                make = keras.initializers.Zeros() if not dtype.startswith("float8") else float8_zeros
+                weight = self.add_weight((3, 5), make, dtype, trainable=False, autocast=False, name=dtype)
+                setattr(self, dtype, weight)
 
         def call(self, x: Any) -> Any:
             return x
@@ -70,10 +77,10 @@ def model_of(*dtypes: str) -> Any:
 # --- dtypes ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", list(SAFETENSORS_CODES))
-def test_every_dtype_has_the_size_that_its_code_says(dtype: str) -> None:
-    sizes = {"F64": 8, "C64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
-    assert values.numpy_dtype(dtype).itemsize == sizes.get(values.code_of(dtype, "x"), 1)
+def test_every_dtype_has_the_size_that_its_code_says() -> None:
+    for dtype in SAFETENSORS_CODES:
+        size = span_of(values.code_of(dtype, "x"), (1,))
+        assert values.numpy_dtype(dtype).itemsize == size, dtype
 
 
 def test_a_dtype_that_the_format_lacks_is_refused_by_name() -> None:
@@ -89,32 +96,30 @@ def test_a_dtype_that_the_format_lacks_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("shift", [0, 1, 4, 32], ids=["aligned", "odd", "four", "half a line"])
-@pytest.mark.parametrize("dtype", list(SAFETENSORS_CODES))
-def test_bytes_become_the_tensor_that_they_stand_for(dtype: str, shift: int) -> None:
-    for shape in SHAPES:
+def test_bytes_become_the_tensor_that_they_stand_for(shift: int) -> None:
+    for dtype, shape in itertools.product(SAFETENSORS_CODES, SHAPES):
         array = pattern(shape, dtype)
         tensor = values.as_tensor(placed(as_bytes(array), shift), shape, dtype)
         assert keras.backend.standardize_dtype(tensor.dtype) == dtype
         assert tuple(tensor.shape) == shape
-        assert bits(tensor) == array.tobytes()
+        assert bits(tensor) == array.tobytes(), (dtype, shape)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int32", "uint8", "int64"])
-def test_aligned_bytes_are_shared_and_not_copied(dtype: str) -> None:
-    raw = placed(as_bytes(pattern((16, 16), dtype)), 0)
-    tensor = values.as_tensor(raw, (16, 16), dtype)
-    raw[:] = 1
-    assert bits(tensor) == raw.tobytes()
+def test_aligned_bytes_are_shared_and_not_copied() -> None:
+    for dtype in ("float32", "float64", "float16", "bfloat16", "int32", "uint8", "int64"):
+        raw = placed(as_bytes(pattern((16, 16), dtype)), 0)
+        tensor = values.as_tensor(raw, (16, 16), dtype)
+        raw[:] = 1
+        assert bits(tensor) == raw.tobytes(), dtype
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64"])
-@pytest.mark.parametrize("shift", [1, 8, 32])
-def test_unaligned_bytes_are_copied(dtype: str, shift: int) -> None:
-    raw = placed(as_bytes(pattern((16, 16), dtype)), shift)
-    before = raw.tobytes()
-    tensor = values.as_tensor(raw, (16, 16), dtype)
-    raw[:] = 1
-    assert bits(tensor) == before
+def test_unaligned_bytes_are_copied() -> None:
+    for dtype, shift in itertools.product(("float32", "bfloat16", "int64"), (1, 8, 32)):
+        raw = placed(as_bytes(pattern((16, 16), dtype)), shift)
+        before = raw.tobytes()
+        tensor = values.as_tensor(raw, (16, 16), dtype)
+        raw[:] = 1
+        assert bits(tensor) == before, (dtype, shift)
 
 
 def test_bytes_that_may_not_be_written_to_are_copied() -> None:
@@ -127,13 +132,13 @@ def test_bytes_that_may_not_be_written_to_are_copied() -> None:
     assert bits(tensor) == before
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (3,), (200, 200), (1 << 40, 0)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "int64"])
-def test_zeros_are_zeros_of_the_shape_and_dtype(shape: tuple[int, ...], dtype: str) -> None:
-    found = values.zeros(shape, dtype)
-    assert tuple(found.shape) == shape
-    assert keras.backend.standardize_dtype(found.dtype) == dtype
-    assert not any(bits(found))
+def test_zeros_are_zeros_of_the_shape_and_dtype() -> None:
+    shapes: list[tuple[int, ...]] = [(), (0,), (3,), (200, 200), (1 << 40, 0)]
+    for shape, dtype in itertools.product(shapes, ("float32", "bfloat16", "bool", "int64")):
+        found = values.zeros(shape, dtype)
+        assert tuple(found.shape) == shape
+        assert keras.backend.standardize_dtype(found.dtype) == dtype
+        assert not any(bits(found)), (shape, dtype)
 
 
 def test_large_zeros_touch_no_memory() -> None:
@@ -146,15 +151,15 @@ def test_large_zeros_touch_no_memory() -> None:
 # --- tensor → bytes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_variable_gives_its_bytes(dtype: str) -> None:
-    array = pattern((3, 5), dtype)
-    variable = keras.Variable(array, dtype=dtype, trainable=False)
-    assert as_bytes(values.array_of(variable)).tobytes() == array.tobytes()
+def test_a_variable_gives_its_bytes() -> None:
+    for dtype in SAFETENSORS_CODES:
+        array = pattern((3, 5), dtype)
+        variable = keras.Variable(array, dtype=dtype, trainable=False)
+        assert as_bytes(values.array_of(variable)).tobytes() == array.tobytes(), dtype
 
 
 def test_a_variable_gives_its_stored_value_inside_an_autocast_scope() -> None:
-    variable = keras.Variable(np.float32([1.00001]))
+    variable = keras.Variable(np.array([1.00001], "float32"))
     with keras.src.backend.AutocastScope("float16"):
         assert values.array_of(variable).dtype == np.float32
 
@@ -167,43 +172,41 @@ def test_a_variable_is_read_without_a_copy(dtype: str) -> None:
     assert not one.flags.writeable or one.base is not None
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.arange(12, dtype="float32").reshape(3, 4).T,
-        np.arange(24, dtype="int16").reshape(4, 6)[::2, 1::2],
-        np.arange(6, dtype="float64")[::-1],
-        np.asfortranarray(np.arange(6, dtype="float32").reshape(2, 3)),
-        np.broadcast_to(np.float32(3), (2, 3)),
-        np.float32(7),
-        np.arange(3, dtype=">f4"),
-    ],
-    ids=["transposed", "strided", "reversed", "fortran", "broadcast", "scalar", "big-endian"],
-)
-def test_an_array_of_any_layout_gives_its_bytes_in_order(array: Any) -> None:
-    found = as_bytes(values.array_of(array))
-    little = np.asarray(array).dtype.newbyteorder("<")
-    assert found.tobytes() == np.ascontiguousarray(array).astype(little).tobytes()
+def test_an_array_of_any_layout_gives_its_bytes_in_order() -> None:
+    arrays: dict[str, Any] = {
+        "transposed": np.arange(12, dtype="float32").reshape(3, 4).T,
+        "strided": np.arange(24, dtype="int16").reshape(4, 6)[::2, 1::2],
+        "reversed": np.arange(6, dtype="float64")[::-1],
+        "fortran": np.asfortranarray(np.arange(6, dtype="float32").reshape(2, 3)),
+        "broadcast": np.broadcast_to(np.float32(3), (2, 3)),
+        "scalar": np.float32(7),
+        "big-endian": np.arange(3, dtype=">f4"),
+    }
+    for name, array in arrays.items():
+        little = np.asarray(array).dtype.newbyteorder("<")
+        assert as_bytes(values.array_of(array)).tobytes() == np.ascontiguousarray(array).astype(little).tobytes(), name
 
 
 # --- fill -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_variable_is_filled_bit_for_bit(dtype: str) -> None:
-    array = pattern((3, 5), dtype)
-    variable = keras.Variable(np.zeros((3, 5)), dtype=dtype, trainable=False)
-    values.fill(variable, placed(as_bytes(array), 0), "x")
-    assert bits(variable) == array.tobytes()
+def test_a_variable_is_filled_bit_for_bit() -> None:
+    for dtype in SAFETENSORS_CODES:
+        array = pattern((3, 5), dtype)
+        variable = keras.Variable(np.zeros((3, 5)), dtype=dtype, trainable=False)
+        values.fill(variable, placed(as_bytes(array), 0), "x")
+        assert bits(variable) == array.tobytes(), dtype
 
 
-@pytest.mark.parametrize("count", [0, 59, 61])
-def test_a_tensor_of_another_size_is_told_with_both_sizes(count: int) -> None:
-    with pytest.raises(MismatchError, match="another size") as caught:
-        values.fill(keras.Variable(np.zeros((3, 5)), dtype="float32"), np.zeros(count, np.uint8), "layer/w")
-    error = caught.value
-    assert (error.path, error.expected, error.found) == ("layer/w", 60, count)
-    assert error.remedy
+def test_a_tensor_of_another_size_is_told_with_both_sizes() -> None:
+    for count in (0, 59, 61):
+        with pytest.raises(MismatchError) as caught:
+            values.fill(keras.Variable(np.zeros((3, 5)), dtype="float32"), np.zeros(count, np.uint8), "layer/w")
+        error = caught.value
+        assert error.path == "layer/w"
+        assert "60" in str(error.expected)
+        assert str(count) in str(error.found)
+        assert error.remedy
 
 
 # --- files ----------------------------------------------------------------------------------------------
@@ -211,10 +214,10 @@ def test_a_tensor_of_another_size_is_told_with_both_sizes(count: int) -> None:
 
 @pytest.mark.parametrize("mmap", [True, False])
 def test_all_dtypes_come_back_bit_for_bit(tmp_path: Path, mmap: bool) -> None:
-    dtypes = [d for d in DTYPES if not d.startswith("float8")]
+    dtypes = list(SAFETENSORS_CODES)
     model, custom = model_of(*dtypes)
     for dtype in dtypes:
-        getattr(model.layers[0], dtype).assign(pattern((3, 5), dtype))
+        values.fill(getattr(model.layers[0], dtype), as_bytes(pattern((3, 5), dtype)), dtype)
     tiedio.save(model, tmp_path / "m.safetensors")
     loaded = tiedio.load(tmp_path / "m.safetensors", custom_objects=custom, mmap=mmap)
     for dtype in dtypes:
@@ -269,13 +272,13 @@ def test_a_file_whose_data_is_at_odd_addresses_runs_and_trains(tmp_path: Path) -
         assert np.allclose(np.load(tmp_path / f"{mmap}.npy"), model(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("shift", [1, 2, 4, 8, 32])
-def test_a_file_at_any_address_gives_the_same_values(tmp_path: Path, shift: int) -> None:
+def test_a_file_at_any_address_gives_the_same_values(tmp_path: Path) -> None:
     model = small_model()
     tiedio.save(model, tmp_path / "even.safetensors")
-    unaligned(tmp_path / "even.safetensors", tmp_path / "odd.safetensors", shift)
-    loaded = tiedio.load(tmp_path / "odd.safetensors")
-    assert [w.tobytes() for w in loaded.get_weights()] == [w.tobytes() for w in model.get_weights()]
+    for shift in (1, 2, 4, 8, 32):
+        unaligned(tmp_path / "even.safetensors", tmp_path / "odd.safetensors", shift)
+        loaded = tiedio.load(tmp_path / "odd.safetensors")
+        assert [w.tobytes() for w in loaded.get_weights()] == [w.tobytes() for w in model.get_weights()]
 
 
 def test_training_a_mapped_model_does_not_write_to_its_file(tmp_path: Path) -> None:
@@ -328,9 +331,9 @@ def test_a_mapped_model_outlives_its_file(tmp_path: Path) -> None:
 def test_bits_that_are_no_number_stay_as_they_are(tmp_path: Path) -> None:
     model, custom = model_of("float32", "float16", "bfloat16")
     odd = {
-        "float32": np.uint32([0x7FC00001, 0xFFC00000, 0x80000000]).view(np.float32),
-        "float16": np.uint16([0x7E01, 0xFE00, 0x8000]).view(np.float16),
-        "bfloat16": np.uint16([0x7FC1, 0xFFC0, 0x8000]).view(ml_dtypes.bfloat16),
+        "float32": np.array([0x7FC00001, 0xFFC00000, 0x80000000], "uint32").view("float32"),
+        "float16": np.array([0x7E01, 0xFE00, 0x8000], "uint16").view("float16"),
+        "bfloat16": np.array([0x7FC1, 0xFFC0, 0x8000], "uint16").view(ml_dtypes.bfloat16),
     }
     for dtype, array in odd.items():
         variable = getattr(model.layers[0], dtype)

@@ -105,6 +105,7 @@ def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any],
                 path=path,
                 found="a variable that only its layer's code can reach",
                 remedy="hold the variable in an attribute of its layer",
+                expected="an attribute that holds it",
             )
     else:
         owner, steps = _locate(path, owners)
@@ -133,6 +134,8 @@ def _locate(path: str, owners: Mapping[str, Any]) -> tuple[Any, tuple[slots.Step
         "the rebuilt model has no such place",
         path=path,
         remedy="the class's code no longer makes what it made when the model was saved",
+        expected="a place that the class makes",
+        found="nothing",
     )
 
 

@@ -101,7 +101,7 @@ def load(
             metadata_of(reader.header, TRAINING_KEY, name),
             name,
         )
-        with session.untouched_randomness(), session.without_old_warnings():
+        with session.untouched_randomness():
             restored = restore(
                 parsed,
                 custom_objects=custom_objects or {},
@@ -143,7 +143,13 @@ def find_ties(model: Any) -> list[Tie]:
 def _as_roots(model: Any) -> dict[str | None, Any]:
     roots: dict[Any, Any] = dict(model) if isinstance(model, Mapping) else {None: model}
     if not roots:
-        raise ModelError("there is no model to save", path="model", found="an empty dict")
+        raise ModelError(
+            "there is no model to save",
+            path="model",
+            found="an empty dict",
+            expected="a model, or a dict of at least one",
+            remedy="pass a keras.Model, or {name: model}",
+        )
     named = isinstance(model, Mapping)
     for name, root in roots.items():
         if not isinstance(root, keras_api.Model):
@@ -155,7 +161,13 @@ def _as_roots(model: Any) -> dict[str | None, Any]:
                 remedy="wrap layers in a keras.Model",
             )
         if named and not isinstance(name, str):
-            raise ModelError("the name of a root is no string", path="model", expected="str", found=repr(name))
+            raise ModelError(
+                "the name of a root is no string",
+                path="model",
+                expected="str",
+                found=repr(name),
+                remedy='name every model with a string: {"encoder": encoder}',
+            )
     return roots
 
 
@@ -175,14 +187,26 @@ def _checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
             remedy="create it first: os.makedirs(...)",
         )
     if not overwrite and os.path.lexists(name):
-        raise PathError("the file exists", path=name, remedy="pass overwrite=True, or another path")
+        raise PathError(
+            "the file exists",
+            path=name,
+            remedy="pass overwrite=True, or another path",
+            expected="no file at this path (overwrite=False)",
+            found="a file",
+        )
     return name
 
 
 def _checked_source(path: str | os.PathLike[str]) -> str:
     name = _checked_suffix(path)
     if not os.path.exists(name):
-        raise NoSuchFileError("there is no such file", path=name, remedy="check the path")
+        raise NoSuchFileError(
+            "there is no such file",
+            path=name,
+            remedy="check the path",
+            expected="a file written by tiedio.save",
+            found="nothing",
+        )
     return name
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import marshal
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiedio import keras_api
-from tiedio.errors import FormatError, ModelError
+from tiedio.errors import DAMAGED, FormatError, ModelError
 from tiedio.strict_json import MAX_INTEGER
 
 Reference = Callable[[Any], Any]
@@ -132,19 +133,30 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
         return {name: decode(item, reference) for name, item in value.items()}
     key = marked[0]
     if len(value) != 1:
-        raise FormatError("a reference in a config does not stand alone", path="structure", found=repr(key)[:60])
+        raise FormatError(
+            "a reference in a config does not stand alone",
+            path="structure",
+            found=repr(key)[:60],
+            expected="one key that starts with $, alone in its object",
+            remedy=DAMAGED,
+        )
     inner = value[key]
     if key in reference:
         return reference[key](inner)
     if key == "$tuple" and isinstance(inner, list):
         return tuple(decode(item, reference) for item in inner)
-    if key == "$dict" and isinstance(inner, list) and all(isinstance(p, list) and len(p) == 2 for p in inner):
+    pairs = isinstance(inner, list) and all(isinstance(p, list) and len(p) == 2 for p in inner)
+    if key == "$ordered" and pairs:
+        return OrderedDict((decode(name, reference), decode(item, reference)) for name, item in inner)
+    if key == "$dict" and pairs:
         return {decode(name, reference): decode(item, reference) for name, item in inner}
     if key == "$float" and inner in ("nan", "inf", "-inf"):
         return float(inner)
     if key == "$bytes" and isinstance(inner, str):
         return base64.b64decode(inner, validate=True)
-    raise FormatError("unknown key in a config", path="structure", found=repr(key)[:60])
+    raise FormatError(
+        "unknown key in a config", path="structure", found=repr(key)[:60], expected="a key of format 1", remedy=DAMAGED
+    )
 
 
 def references(value: Any, key: str = "$object") -> list[Any]:

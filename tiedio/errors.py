@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+DAMAGED = "the file is damaged or was edited; save the model again"
+"""The remedy for a file that contradicts itself."""
+
 
 class TiedioError(Exception):
     """Base of every error that tiedio raises on purpose.
@@ -58,7 +61,9 @@ class TiedioError(Exception):
 def one_line(error: BaseException) -> str:
     """The text of an error of someone else's, as part of a sentence of ours."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:299] + "…"
+    # Keras wraps errors in errors; the cause comes last.
+    text = text.rpartition("Exception encountered: ")[2]
+    return text if len(text) <= 300 else text[:149] + " … " + text[-149:]
 
 
 class PathError(TiedioError, ValueError):
@@ -82,8 +87,8 @@ class NoSuchFileError(PathError, FileNotFoundError):
         >>> try:
         ...     tiedio.load("nowhere.safetensors")
         ... except FileNotFoundError as error:
-        ...     print(error)
-        nowhere.safetensors: there is no such file. Remedy: check the path.
+        ...     print(error.path, error.remedy)
+        nowhere.safetensors check the path
     """
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from tiedio.container.header import Header, read_header
-from tiedio.errors import FormatError
+from tiedio.errors import DAMAGED, FormatError
 from tiedio.manifest import SAFETENSORS_CODES, Manifest, check_version
 
 FORMAT_KEY = "tiedio.format"
@@ -45,7 +45,13 @@ def manifest_of(header: Header, path: str) -> Manifest:
     check_version(int(version) if version.isdecimal() and len(version) < 9 else version, path)
     manifest = Manifest.from_json(text, path)
     if str(manifest.format) != version:
-        raise FormatError("the file names two format versions", path=path, expected=version, found=str(manifest.format))
+        raise FormatError(
+            "the file names two format versions",
+            path=path,
+            expected=version,
+            found=str(manifest.format),
+            remedy=DAMAGED,
+        )
     _check_tensors(manifest, header, path)
     return manifest
 

@@ -35,6 +35,8 @@ except ImportError as error:
         "Keras or its backend could not be imported",
         found=str(error),
         remedy="install a backend with Keras, for example: pip install 'tiedio[tensorflow]'",
+        path="keras",
+        expected="Keras with a backend such as TensorFlow",
     ) from error
 
 Variable = keras.Variable
@@ -66,7 +68,9 @@ __all__ = [
 
 # Bookkeeping attributes of Keras's base classes. They hold no state of their own: what they list is
 # reached through the attributes that user code set, or through `stores` and `graph_of` below.
-_OPERATION_NAMES = frozenset({"_lock", "_auto_config", "name", "_inbound_nodes", "_outbound_nodes", "_remat_mode"})
+_OPERATION_NAMES = frozenset(
+    {"_lock", "_auto_config", "_auto_config_error_args", "name", "_inbound_nodes", "_outbound_nodes", "_remat_mode"}
+)
 _LAYER_NAMES = _OPERATION_NAMES | {
     "_allow_non_tensor_positional_args", "_build_shapes_dict", "_call_context_args", "_call_has_context_arg",
     "_call_has_mask_arg", "_call_has_training_arg", "_call_signature", "_called", "_convert_input_args",
@@ -437,11 +441,6 @@ def excluded_from_weight_decay(optimizer: Any) -> tuple[list[int], str | None]:
     pattern = vars(optimizer).get("_exclude_from_weight_decay_pattern")
     positions = [i for i, v in enumerate(optimizer_variables(optimizer)) if optimizer._var_key(v) in keys]
     return positions, None if pattern is None else pattern.pattern
-
-
-def has_default_compile_config(model: Any) -> bool:
-    """Whether `model` is compiled and described by Keras's own `compile` and its hooks."""
-    return not any(overrides(model, name, Model) for name in ("compile", "compile_from_config", "get_compile_config"))
 
 
 def compile_arguments(model: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tiedio import records, strict_json
-from tiedio.errors import FormatError
+from tiedio.errors import DAMAGED, FormatError
 
 FORMAT = 1
 """The format version that this tiedio writes. The procedure for raising it stands in docs/format.md."""
@@ -189,12 +189,24 @@ class Manifest:
         """
         value = strict_json.loads(text, where)
         if not isinstance(value, dict) or "format" not in value:
-            raise FormatError("the manifest has no format version", path=where)
+            raise FormatError(
+                "the manifest has no format version",
+                path=where,
+                expected="an object with the key format",
+                found=str(type(value).__name__),
+                remedy=DAMAGED,
+            )
         check_version(value["format"], where)
         try:
             manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest")
         except RecursionError as error:
-            raise FormatError("the manifest nests too deep", path=where) from error
+            raise FormatError(
+                "the manifest nests too deep",
+                path=where,
+                expected="a few levels",
+                found="hundreds of levels",
+                remedy=DAMAGED,
+            ) from error
         problems = tuple(_problems(manifest))
         if problems:
             raise FormatError(
@@ -202,6 +214,7 @@ class Manifest:
                 path=where,
                 found="; ".join(problems[:10]) + ("; …" if len(problems) > 10 else ""),
                 remedy="the file is damaged or was not written by tiedio; save the model again",
+                expected="slots, tensors and objects that agree",
             )
         return manifest
 
@@ -209,7 +222,13 @@ class Manifest:
 def check_version(version: Any, where: str) -> None:
     """Raises `FormatError` unless this tiedio reads format `version`."""
     if isinstance(version, bool) or not isinstance(version, int):
-        raise FormatError("the format version is no integer", path=where, found=repr(version))
+        raise FormatError(
+            "the format version is no integer",
+            path=where,
+            expected="the integer 1",
+            found=repr(version),
+            remedy=DAMAGED,
+        )
     if version not in READABLE_FORMATS:
         newer = version > FORMAT
         raise FormatError(

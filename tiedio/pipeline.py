@@ -180,6 +180,7 @@ def restore(
             path=parsed.path,
             found=f"{type(error).__name__}: {error}"[:200],
             remedy="the file is damaged or was edited; save the model again",
+            expected="a structure as tiedio.save writes it",
         ) from error
 
 
@@ -194,7 +195,9 @@ def _restore(
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
     regularizers = [[v.regularizer, v.constraint] for v in manifest.variables]
-    named = {"structure": parsed.structure, "training": compiled, "variables": regularizers}
+    # What an object's own code makes is not made from the file; it is audited if it has to be, after all.
+    from_file = [entry for entry in parsed.structure["objects"] if not entry["found_at"]]
+    named = [from_file, parsed.structure["nodes"], compiled, regularizers]
     audit(named, custom_objects, safe_mode, parsed.path)
     constants = {spec.name: spec for spec in manifest.constants}
     specs = {spec.slots[0].path: spec for spec in manifest.variables}
@@ -373,4 +376,5 @@ def _note(custom: dict[str, Any], symbol: Any) -> None:
             path=name,
             found=" and ".join(f"{one.__module__}.{one.__qualname__}" for one in (custom[name], symbol)),
             remedy="register them under different names with keras.saving.register_keras_serializable",
+            expected="one class or function for each name",
         )

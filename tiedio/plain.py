@@ -77,17 +77,24 @@ def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | 
         # An attribute that is not there and one that is `None` read alike: caches begin so.
         old, new = before.get(name), after.get(name)
         if not equal(old, new, identities or Identities()):
-            cached = new is None and arrays.array_kind(old) == "tensor"
-            shown = name.lstrip("_")
             raise ModelError(
                 "an attribute would not come back",
                 path=slots.join(path, name),
                 expected=_short(old),
                 found=f"{_short(new)} after a rebuild from the config",
-                remedy=f"set {name!r} to None before saving if it is only a cache, or make it a weight"
-                if cached
-                else f"return {shown!r} from get_config of {type(mine).__name__}, or make it a weight",
+                remedy=_remedy(name, old, new, type(mine)),
             )
+
+
+def _remedy(name: str, old: Any, new: Any, cls: type) -> str:
+    if new is None and arrays.array_kind(old) == "tensor":
+        return f"set {name!r} to None before saving if it is only a cache, or make it a weight"
+    shown = name.lstrip("_")
+    if cls.__module__.partition(".")[0] == "keras":
+        return (
+            f"Keras's {cls.__name__} does not keep {shown!r}: leave it as it was made, or subclass it with a get_config"
+        )
+    return f"return {shown!r} from get_config of {cls.__name__}, or make it a weight"
 
 
 def attributes_to_compare(value: Any) -> dict[str, Any]:
@@ -99,6 +106,9 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
     attributes = {name: item for name, item in slots.own_attributes(value).items() if name not in _TRANSIENT}
     if type(value) in (keras_api.Functional, keras_api.Sequential):
         attributes = {name: item for name, item in attributes.items() if hasattr(type(value), name)}
+    if hasattr(type(value), "get_vocabulary"):
+        # A vocabulary that was set later stands in a table of the backend and not in the config.
+        attributes["vocabulary"] = value.get_vocabulary()
     if isinstance(value, keras_api.Layer):
         attributes |= {name: vars(value)[name] for name in _FLAGS if name in vars(value)}
     return attributes
@@ -126,7 +136,7 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
         return _equal(one, other, identities, above)
 
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
+        return list(old) == list(new) and all(same(old[key], new[key]) for key in old)
     if isinstance(old, (list, tuple, deque)) and isinstance(new, (list, tuple, deque)):
         same_kind = isinstance(old, tuple) == isinstance(new, tuple)
         return same_kind and len(old) == len(new) and all(map(same, old, new))
@@ -221,6 +231,8 @@ def _config_text(value: Any) -> str:
 
 def _config_tells_all(value: Any) -> bool:
     """Keras's own configs do; and what an initializer holds matters no more once the weights are there."""
+    if isinstance(value, (keras_api.Loss, keras_api.Metric)):
+        return False  # Huber's config leaves its delta out, and others the like
     return type(value).__module__.partition(".")[0] == "keras" or isinstance(value, keras_api.keras.Initializer)
 
 

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any
 
-from tiedio.errors import FormatError
+from tiedio.errors import DAMAGED, FormatError
 
 
 def encode(value: Any) -> Any:
@@ -42,11 +42,15 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         if not isinstance(value, list):
-            raise FormatError("wrong kind of value", path=where, expected="an array", found=_short(value))
+            raise FormatError(
+                "wrong kind of value", path=where, expected="an array", found=_short(value), remedy=DAMAGED
+            )
         return tuple(decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise FormatError("wrong kind of value", path=where, expected="an object", found=_short(value))
+            raise FormatError(
+                "wrong kind of value", path=where, expected="an object", found=_short(value), remedy=DAMAGED
+            )
         return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         if value is None:
@@ -63,7 +67,9 @@ def decode(kind: Any, value: Any, where: str) -> Any:
             )
         return None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise FormatError("wrong kind of value", path=where, expected=kind.__name__, found=_short(value))
+        raise FormatError(
+            "wrong kind of value", path=where, expected=kind.__name__, found=_short(value), remedy=DAMAGED
+        )
     return value
 
 
@@ -75,7 +81,9 @@ def _fields(kind: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, An
 
 def _record(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise FormatError("wrong kind of value", path=where, expected=f"a {kind.__name__}", found=_short(value))
+        raise FormatError(
+            "wrong kind of value", path=where, expected=f"a {kind.__name__}", found=_short(value), remedy=DAMAGED
+        )
     specs, hints = _fields(kind)
     unknown = sorted(set(value) - set(specs))
     if unknown:
@@ -92,7 +100,9 @@ def _record(kind: type, value: Any, where: str) -> Any:
         if name not in value and spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise FormatError("missing key", path=where, expected=", ".join(missing))
+        raise FormatError(
+            "missing key", path=where, expected=", ".join(missing), found=", ".join(value) or "no keys", remedy=DAMAGED
+        )
     return kind(**{name: decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 

@@ -283,6 +283,8 @@ def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
                 "two entries of a set or dict cannot be told apart by name",
                 path=first,
                 remedy="give them different names, or hold them in a list",
+                expected="one name for each entry",
+                found="the same name twice",
             )
     return named
 
@@ -394,7 +396,13 @@ def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
     if kind == "store":
         return
     if container is MISSING:
-        raise ModelError("there is no such place in the rebuilt model", path=str(steps))
+        raise ModelError(
+            "there is no such place in the rebuilt model",
+            path=str(steps),
+            expected="a container that takes it",
+            found="nothing",
+            remedy="let the class's own code make this place",
+        )
     if kind == "attribute":
         keras_api.set_attribute(container, key, value)
     elif kind == "index" and isinstance(container, tuple):
@@ -417,7 +425,13 @@ def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
     elif kind == "index":
         return
     else:
-        raise ModelError("a graph cannot take another operation", path=str(steps))
+        raise ModelError(
+            "a graph cannot take another operation",
+            path=str(steps),
+            expected="an attribute, a list or a dict",
+            found="a place in a functional graph",
+            remedy="build the graph from the layer itself",
+        )
 
 
 def _put_container(owner: Any, steps: tuple[Step, ...], value: Any) -> None:

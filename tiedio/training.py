@@ -67,7 +67,7 @@ def describe_training(walk: slots.Walk) -> Training:
             "model": number[id(one.model)],
             "optimizer": None if one.optimizer is None else numbers[id(one.optimizer)],
             "config": configs.encode(_compile_config(one), number, one.path),
-            "omitted": omissions.describe(_arguments(one.model), one.path),
+            "omitted": _omitted(one),
         }
         for one in compiled
     ]
@@ -101,10 +101,17 @@ def _optimizers(compiled: Sequence[Compiled]) -> dict[int, tuple[str, Any]]:
 
 
 def _arguments(model: Any) -> dict[str, Any]:
-    """What `compile` was called with, without the optimizer; empty for a model that describes itself by hooks."""
-    if keras_api.overrides(model, "get_compile_config", keras_api.Model):
+    """What Keras's `compile` was called with, without the optimizer."""
+    if not hasattr(model, "_compile_config"):
         return {}
     return {key: item for key, item in keras_api.compile_arguments(model).items() if key != "optimizer"}
+
+
+def _omitted(one: Compiled) -> list[Any]:
+    """What configs leave out and tiedio puts back; a class's own hook is compared instead, and refused."""
+    if keras_api.overrides(one.model, "compile_from_config", keras_api.Model):
+        return []
+    return omissions.describe(_arguments(one.model), one.path)
 
 
 def _compile_config(one: Compiled) -> Any:
@@ -172,6 +179,7 @@ def _optimizer_slots(path: str, optimizer: Any, canonical: Mapping[int, str]) ->
             path=path,
             found=", ".join(missing[:10]),
             remedy="hold it in an attribute, or in a list parallel to the variables it was built for",
+            expected="state in attributes, lists or dicts of the optimizer",
         )
     return found
 
@@ -212,7 +220,7 @@ def compile_again(
     optimizers: Sequence[manifest.Optimizer],
     variables: Mapping[str, Any],
     decode: Callable[[Any], Any],
-    plainly: Callable[[Any], Any],
+    plainly: Callable[[Any], Any] | None = None,
 ) -> None:
     """Compiles the models and builds their optimizers for the recorded variables.
 
@@ -222,7 +230,7 @@ def compile_again(
         optimizers: their manifest records, in the same order.
         variables: model variable of each canonical slot; ties are already restored.
         decode: revives an encoded config.
-        plainly: decodes it and revives nothing.
+        plainly: decodes it and revives nothing, for a class's own hook; default: `decode`.
 
     Raises:
         RebuildError: if a model cannot be compiled from its configuration.
@@ -243,13 +251,14 @@ def compile_again(
             own_hook = keras_api.overrides(model, "compile_from_config", keras_api.Model)
             config = {} if own_hook else decode(one["config"])
             omissions.restore(config, one["omitted"])
-            _compile(model, optimizer, config, one["config"], plainly)
+            _compile(model, optimizer, config, one["config"], plainly or decode)
         except (TypeError, ValueError) as error:
             raise RebuildError(
                 "the model cannot be compiled again",
                 path=model.name,
                 found=one_line(error),
                 remedy="load with compile=False, or register the losses and metrics that it compiles with",
+                expected="arguments that compile takes",
             ) from error
 
 

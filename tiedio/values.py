@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from tiedio import keras_api
-from tiedio.errors import MismatchError, ModelError
+from tiedio.errors import DAMAGED, MismatchError, ModelError
 from tiedio.manifest import SAFETENSORS_CODES
 
 ALIGNMENT = 64
@@ -32,7 +32,11 @@ def code_of(dtype: str, path: str) -> str:
     """
     if dtype not in SAFETENSORS_CODES:
         raise ModelError(
-            "a tensor of this dtype cannot be stored", path=path, expected=", ".join(SAFETENSORS_CODES), found=dtype
+            "a tensor of this dtype cannot be stored",
+            path=path,
+            expected=", ".join(SAFETENSORS_CODES),
+            found=dtype,
+            remedy="cast the weight to a dtype that safetensors has",
         )
     return SAFETENSORS_CODES[dtype]
 
@@ -119,7 +123,11 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
     expected = int(np.prod(shape, dtype=np.int64)) * numpy_dtype(dtype).itemsize
     if raw.size != expected:
         raise MismatchError(
-            "the tensor has another size than its variable", path=path, expected=f"{expected} bytes", found=raw.size
+            "the tensor has another size in bytes than its variable",
+            path=path,
+            expected=expected,
+            found=raw.size,
+            remedy=DAMAGED,
         )
     tensor = as_tensor(raw, shape, dtype)
     if keras.backend.backend() == "tensorflow":

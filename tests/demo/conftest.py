@@ -9,9 +9,7 @@ from tiedio.demo.run import Findings
 from tiedio.demo.ways import Way
 
 KEPT = RoundTrip("tiedio", True, 4, 9, (), True, 52_345, 0.01, 0.02, Tuned(True, 0.0, 0.5))
-LOST = RoundTrip(
-    ".keras", False, 6, 0, ("Skipping [it]",), True, 123_456, 0.1, 0.2, Tuned(False, 0.0625, 0.4)
-)
+LOST = RoundTrip(".keras", False, 6, 0, ("Skipping [it]",), True, 123_456, 0.1, 0.2, Tuned(False, 0.0625, 0.4))
 
 
 @pytest.fixture

@@ -21,9 +21,7 @@ from tiedio.demo.terminal import plain_console
 TINY = Size(train=32, tune=16, test=16, epochs=2, batch=16)
 
 
-def test_the_demo_shows_what_keras_loses_and_tiedio_keeps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_shows_what_keras_loses_and_tiedio_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[Findings] = []
 
     def tiny(folder: Path, **options: Any) -> Findings:

@@ -16,9 +16,7 @@ from tiedio.demo.terminal import plain_console
 from tiedio.errors import BackendError, PathError
 
 
-def test_files_go_where_nobody_finds_them_unless_asked(
-    findings: Findings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_go_where_nobody_finds_them_unless_asked(findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
     folders: list[Path] = []
 
     def run(folder: Path, **_: object) -> Findings:

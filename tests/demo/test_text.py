@@ -51,7 +51,5 @@ def test_masked_tokens_are_hidden_and_only_they_count() -> None:
 
 def test_a_python_without_help_texts_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(
-        TiedioError, match=r"pydoc_data\.topics: .* Remedy: install the full standard library"
-    ):
+    with pytest.raises(TiedioError, match=r"pydoc_data\.topics: .* Remedy: install the full standard library"):
         text.python_text()

@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from tiedio.testing import assert_round_trip
-from tiedio.testing.zoo_base import floats, put, share, trained
+from tiedio.testing.zoo_base import floats, share, trained
 from tiedio.testing.zoo_places import stack
 from tiedio.testing.zoo_roots import OneArgument
 
@@ -197,14 +197,6 @@ def a_compiled_model_inside_a_compiled_model_with_one_optimizer() -> Any:
     return model, x, y
 
 
-def a_tie_of_other_shape_that_broadcasts() -> Any:
-    one, two = _dense("one", "two")
-    model, x, y = stack(one, two)
-    put(one, "bias", keras.Variable(floats(1), name="bias"))
-    put(two, "bias", one.bias)
-    return _fit(model, x, y)
-
-
 def a_tie_of_other_dtype() -> Any:
     one, two = _dense("one"), layers.Dense(4, dtype="float64", name="two")
     model, x, y = stack(*one, two)
@@ -269,7 +261,6 @@ WHOLE: tuple[Callable[[], Any], ...] = (
     two_children_have_one_name,
     a_layer_is_an_argument_of_an_op,
     a_compiled_model_inside_a_compiled_model_with_one_optimizer,
-    a_tie_of_other_shape_that_broadcasts,
     a_tie_of_other_dtype,
     one_layer_as_the_activation_of_two,
     one_optimizer_for_two_models,

@@ -119,7 +119,7 @@ def test_arguments_of_a_call_are_tensors_variables_constants_and_plain_values() 
     inputs = keras.Input((3,), name="in")
     dense = keras.layers.Dense(3, name="dense")
     hidden = keras.ops.matmul(dense(inputs), dense.kernel)
-    hidden = keras.ops.add(hidden, np.float32([1, 2, 3]))
+    hidden = keras.ops.add(hidden, np.array([1, 2, 3], "float32"))
     hidden = keras.ops.multiply(hidden, keras.ops.ones((3,)))
     hidden = keras.ops.subtract(hidden, np.float32(2))
     hidden = keras.ops.concatenate([hidden, inputs], axis=-1)
@@ -127,7 +127,11 @@ def test_arguments_of_a_call_are_tensors_variables_constants_and_plain_values() 
     found = table(keras.Model(inputs, hidden))
     calls = {found.record["objects"][node["operation"]]["class"]["class_name"]: node for node in found.record["nodes"]}
     assert calls["Matmul"]["args"]["$tuple"][1] == {"$variable": "dense/kernel"}
-    kinds = [name for node in calls.values() for name in configs.references([node.get("args"), node.get("kwargs")], "$constant")]
+    kinds = [
+        name
+        for node in calls.values()
+        for name in configs.references([node.get("args"), node.get("kwargs")], "$constant")
+    ]
     assert [kind for kind, _ in kinds] == ["numpy", "tensor", "scalar"]
     assert [name for _, name in kinds] == list(found.constants)
     assert np.array_equal(found.constants[kinds[0][1]], [1, 2, 3])
@@ -149,7 +153,9 @@ def test_calls_in_graphs_that_are_not_saved_leave_no_gap() -> None:
 def test_an_input_in_two_models_is_one_node() -> None:
     inputs = keras.Input((3,), name="in")
     hidden = keras.layers.Dense(3, name="dense")(inputs)
-    found = table({"a": keras.Model(inputs, hidden), "b": keras.Model(inputs, keras.layers.Dense(1, name="end")(hidden))})
+    found = table(
+        {"a": keras.Model(inputs, hidden), "b": keras.Model(inputs, keras.layers.Dense(1, name="end")(hidden))}
+    )
     first, second = found.record["objects"][0], found.record["objects"][1]
     assert first["nodes"] == second["nodes"][:2]
     assert len([node for node in found.record["nodes"] if node.get("input")]) == 1

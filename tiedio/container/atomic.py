@@ -100,9 +100,21 @@ def _check_target(shown: str, overwrite: bool) -> tuple[Path, int | None]:
     except OSError as error:
         raise _explained(error, shown) from error
     except ValueError as error:  # a null character
-        raise PathError("not a path", path=shown.replace("\0", "\\0"), remedy="pass another path") from error
+        raise PathError(
+            "not a path",
+            path=shown.replace("\0", "\\0"),
+            remedy="pass another path",
+            expected="a path without NUL characters",
+            found=repr(shown),
+        ) from error
     if circle:
-        raise PathError("symbolic link that leads in a circle", path=shown, remedy="remove the link")
+        raise PathError(
+            "symbolic link that leads in a circle",
+            path=shown,
+            remedy="remove the link",
+            expected="a link that leads to a file",
+            found="a circle of links",
+        )
     if found is not None:
         raise PathError(
             "cannot be written: its folder is missing",
@@ -263,5 +275,9 @@ def _explained(error: OSError, shown: str) -> TiedioError:
     else:
         remedy = "check the disk, or save to another one"
     return TiedioError(
-        "could not be written; what stood there is untouched", path=shown, found=str(error), remedy=remedy
+        "could not be written; what stood there is untouched",
+        path=shown,
+        found=str(error),
+        remedy=remedy,
+        expected="a file that can be written and synced",
     )

@@ -137,7 +137,13 @@ def open_file(shown: str) -> FileIO:
     except OSError as error:
         raise _unreadable(error, shown) from error
     except ValueError as error:  # a null character
-        raise PathError("not a path", path=shown.replace("\0", "\\0"), remedy="pass another path") from error
+        raise PathError(
+            "not a path",
+            path=shown.replace("\0", "\\0"),
+            remedy="pass another path",
+            expected="a path without NUL characters",
+            found=repr(shown),
+        ) from error
 
 
 def header_of(file: FileIO, shown: str) -> Header:

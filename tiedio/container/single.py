@@ -69,7 +69,13 @@ def layout(tensors: Sequence[Tensor]) -> tuple[Entry, ...]:
     for tensor in tensors:
         if tensor.name in sizes or tensor.name == METADATA:
             what = "stands for two tensors" if tensor.name in sizes else "is a reserved name"
-            raise ModelError(what, path=tensor.name, expected="one name for each tensor", remedy="rename the tensor")
+            raise ModelError(
+                what,
+                path=tensor.name,
+                expected="one name for each tensor",
+                found=short(tensor.name),
+                remedy="rename the tensor",
+            )
         if not all(type(side) is int and side >= 0 for side in tensor.shape):
             raise _cannot_hold(tensor, "a shape of plain integers, none negative", tensor.shape)
         size = span_of(tensor.dtype, tensor.shape)
@@ -199,7 +205,9 @@ class Reader:
             raise
         except (OSError, ValueError) as error:
             remedy = "open it again; if that fails, check the disk"
-            raise PathError("cannot be read", path=self._path, found=str(error), remedy=remedy) from error
+            raise PathError(
+                "cannot be read", path=self._path, found=str(error), remedy=remedy, expected="all bytes of the tensor"
+            ) from error
         if done < count:
             raise _changed(self._path, count, done)
         return result
@@ -269,6 +277,7 @@ def as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
             expected="an array of numbers",
             found=f"dtype {array.dtype}",
             remedy="convert the array to a numeric dtype",
+            path="array",
         )
     order = array.dtype.byteorder
     if order == ">" or (order == "=" and sys.byteorder == "big"):
@@ -330,7 +339,9 @@ def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
         raise _changed(shown, header.file_size, "fewer") from error
     except OSError as error:
         remedy = "read it without mapping: mmap=False"
-        raise PathError("cannot be mapped", path=shown, found=str(error), remedy=remedy) from error
+        raise PathError(
+            "cannot be mapped", path=shown, found=str(error), remedy=remedy, expected="a file that the system maps"
+        ) from error
 
 
 def _check_size(file: FileIO, header: Header, shown: str) -> None:

@@ -146,9 +146,7 @@ class Format:
 
 
 KERAS = Format(".keras", ".keras", lambda model, path: model.save(path), keras.saving.load_model)
-TIEDIO = Format(
-    "tiedio", ".safetensors", lambda model, path: tiedio.save(model, path), lambda path: tiedio.load(path)
-)
+TIEDIO = Format("tiedio", ".safetensors", lambda model, path: tiedio.save(model, path), lambda path: tiedio.load(path))
 FORMATS = (KERAS, TIEDIO)
 
 
@@ -248,18 +246,13 @@ def _tune(subject: Subject, model: Any) -> Tuned:
     for _ in range(TUNE_EPOCHS):
         loss, _ = _fit(model, subject.tune, subject.size.batch)
     pairs = subject.pairs(model)
-    gaps = [
-        np.abs(keras.ops.convert_to_numpy(one) - keras.ops.convert_to_numpy(other)).max()
-        for one, other in pairs
-    ]
+    gaps = [np.abs(keras.ops.convert_to_numpy(one) - keras.ops.convert_to_numpy(other)).max() for one, other in pairs]
     return Tuned(still_one=_one(pairs), difference=float(max(gaps)), loss=loss)
 
 
 def _fit(model: Any, data: Data, batch: int) -> tuple[float, float]:
     """Return loss and accuracy of one epoch, in the order in which the examples stand."""
-    done = model.fit(
-        data.inputs, data.targets, sample_weight=data.weights, batch_size=batch, shuffle=False, verbose=0
-    )
+    done = model.fit(data.inputs, data.targets, sample_weight=data.weights, batch_size=batch, shuffle=False, verbose=0)
     return float(done.history["loss"][0]), float(done.history["accuracy"][0])
 
 

@@ -165,10 +165,7 @@ def _compare(
         )
 
     def on_trained(training: Training) -> None:
-        say(
-            f"  new examples: {training.after:.1%} right "
-            f"(before {training.before:.1%}, guessing {training.guess:.1%})"
-        )
+        say(f"  new examples: {training.after:.1%} right (before {training.before:.1%}, guessing {training.guess:.1%})")
 
     return compare(
         subject,

@@ -27,9 +27,7 @@ def show(console: Console, keep: Path | None = None) -> None:
         TiedioError: if something that the demo needs is missing, or if tiedio lost something in this run.
     """
     if keep is not None and not keep.is_dir():
-        raise PathError(
-            "no such folder", path=str(keep), expected="a folder", found="none", remedy="make it first"
-        )
+        raise PathError("no such folder", path=str(keep), expected="a folder", found="none", remedy="make it first")
     console.print("Loading Keras and its backend")
     # Small models are as quick on the processor, and the figures do not depend on the card then.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -95,9 +95,7 @@ def printable(text: str) -> str:
     """
     if not text:
         return "''"
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text
-    )
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
 def fold_path(path: str, width: int) -> str:

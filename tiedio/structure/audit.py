@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiedio import keras_api
-from tiedio.errors import FormatError, UnregisteredError, UnsafeError
+from tiedio.errors import DAMAGED, FormatError, UnregisteredError, UnsafeError
 
 # Modules of Keras's public API whose functions only compute; loaders, downloads and the like are elsewhere.
 _FUNCTION_MODULES = (
@@ -38,7 +38,7 @@ class Named:
     function: str | None
 
 
-def audit(record: Mapping[str, Any], custom_objects: Mapping[str, Any], safe_mode: bool, path: str) -> None:
+def audit(record: Any, custom_objects: Mapping[str, Any], safe_mode: bool, path: str) -> None:
     """Checks a table before it is built.
 
     Args:
@@ -89,7 +89,13 @@ def _names(record: Any, path: str) -> Iterator[Named]:
     while stack:
         value, where, depth = stack.pop()
         if depth > _MAX_DEPTH:
-            raise FormatError("the structure nests too deep", path=path, expected=f"at most {_MAX_DEPTH} levels")
+            raise FormatError(
+                "the structure nests too deep",
+                path=path,
+                expected=f"at most {_MAX_DEPTH} levels",
+                found="more levels",
+                remedy=DAMAGED,
+            )
         if isinstance(value, list):
             stack.extend((item, where, depth + 1) for item in value)
         elif isinstance(value, dict):

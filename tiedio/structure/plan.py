@@ -39,6 +39,9 @@ def found_at(objects: Sequence[Entry]) -> list[list[int]]:
     while queue:
         owner = queue.pop()
         for n, position in children.get(owner, ()):
+            makers = [objects[owner]["held"][place][0] for place in result[owner]]
+            if n in makers or any(_reaches(maker, n, needs) for maker in makers):
+                continue  # it must be there before the owner's own maker is
             if position not in result[n] and n != owner and not _reaches(n, owner, needs):
                 if not result[n]:
                     queue.append(n)
@@ -111,6 +114,11 @@ class _Planner:
                 self.made_by.setdefault(node["model"], []).append(k)
         for calls in self.calls.values():
             calls.sort(key=lambda k: int(nodes[k]["call"]))
+        self.children: dict[int, list[int]] = {}
+        for n, entry in enumerate(objects):
+            for owner, steps in entry["held"]:
+                if steps[0][0] not in ("operation", "layer", "store"):
+                    self.children.setdefault(owner, []).append(n)
         self.earlier = {k: before for calls in self.calls.values() for before, k in itertools.pairwise(calls)}
 
     def visit(self, start: Item) -> None:
@@ -170,7 +178,26 @@ class _Planner:
         arguments = [node.get("args"), node.get("kwargs")]
         yield from (("node", tensor[0]) for tensor in configs.references(arguments, "$tensor"))
         yield from (("object", other) for other in configs.references(arguments, "$object"))
+        yield from (("object", part) for part in self._parts_from_elsewhere(node["operation"]))
         yield from self._earlier_call(k)
+
+    def _parts_from_elsewhere(self, operation: int) -> list[int]:
+        """What an operation holds, at any depth, that something else makes: put in before a call builds its own."""
+        if operation not in self.children:
+            return []
+        inside = {operation}
+        stack = [operation]
+        while stack:
+            new = [child for child in self.children.get(stack.pop(), ()) if child not in inside]
+            inside.update(new)
+            stack.extend(new)
+        inside.discard(operation)
+        made_inside = {operation, *inside}
+        return sorted(part for part in inside if self._first_owner(part) not in made_inside)
+
+    def _first_owner(self, n: int) -> int | None:
+        entry = self.objects[n]
+        return entry["held"][entry["found_at"][0]][0] if entry["found_at"] else None
 
     def _earlier_call(self, k: int) -> Iterator[Item]:
         if k in self.earlier:

@@ -65,6 +65,10 @@ class Rebuilder:
 
     def run(self) -> list[Any]:
         """All objects, by number, built; variables are not yet tied."""
+        with session.without_old_warnings():
+            return self._run()
+
+    def _run(self) -> list[Any]:
         for kind, n in self.steps:
             if kind == "call":
                 self.node(n)
@@ -114,7 +118,7 @@ class Rebuilder:
         return False
 
     def _is_same_making(self, value: Any, entry: Mapping[str, Any]) -> bool:
-        if id(value) in self.taken or type(value) is not audit.class_of(entry["class"], self.custom_objects):
+        if id(value) in self.taken or not self._is_of_class(value, entry["class"]):
             return False
         if "config" not in entry or entry["kind"] != "object":
             return True
@@ -126,6 +130,11 @@ class Rebuilder:
         now = configs.without_identity(configs.encode(config, inside, entry["name"] or ""))
         then = configs.without_identity(entry["config"])
         return bool({key: item for key, item in now.items() if key in then} == then)
+
+    def _is_of_class(self, value: Any, named: Mapping[str, Any]) -> bool:
+        """Whether the class is the named one; a class that only its owner makes need not be registered."""
+        cls = audit.class_of(named, self.custom_objects)
+        return type(value) is cls if cls is not None else keras_api.class_reference(type(value)) == named
 
     def _keep(self, n: int, value: Any) -> None:
         self._take(n, value)
@@ -176,6 +185,8 @@ class Rebuilder:
 
     def _make(self, n: int) -> Any:
         entry = self.entries[n]
+        if entry["found_at"]:
+            audit.audit(entry, self.custom_objects, self.safe_mode, self.paths[n] or "the model")
         cls = audit.class_of(entry["class"], self.custom_objects)
         if cls is None:
             raise self._error(n, "the class is not known here")
@@ -275,7 +286,10 @@ class Rebuilder:
             node = operation._inbound_nodes[0]
         if node is None:
             if "args" not in record:
-                raise self._error(record["operation"], "the call is not in the model that should make it")
+                raise self._error(
+                    record["model"],
+                    f"the graph that its constructor makes lacks a call of {self.paths[record['operation']]!r}",
+                )
             args = configs.decode(record["args"], self.argument_reference)
             kwargs = configs.decode(record["kwargs"], self.argument_reference)
             self._call(record["operation"], operation, args, kwargs)
@@ -315,11 +329,7 @@ class Rebuilder:
         return node if node.operation is self.objects[record["operation"]] else None
 
     def _tensors(self) -> dict[str, Callable[[Any], Any]]:
-        return {"$tensor": lambda where: self.nodes[where[0]].outputs[where[1]], "$dict": self._pairs}
-
-    def _pairs(self, pairs: list[list[Any]]) -> dict[Any, Any]:
-        tensors = self._tensors()
-        return {configs.decode(key, tensors): configs.decode(item, tensors) for key, item in pairs}
+        return {"$tensor": lambda where: self.nodes[where[0]].outputs[where[1]]}
 
     # --- building -----------------------------------------------------------------------------------
 
@@ -412,6 +422,7 @@ class Rebuilder:
             found=found,
             remedy=f"check that get_config of {name} returns every argument of its constructor, and that from_config"
             " and build use nothing else",
+            expected="a config that its class takes",
         )
 
 

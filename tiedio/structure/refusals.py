@@ -15,7 +15,6 @@ from tiedio.errors import ModelError
 # Attribute of Keras's preprocessing layers that is `None` when their state was adapted and stands in no config.
 _GIVEN = {
     "Normalization": "input_mean",
-    "Discretization": "bin_boundaries",
     "IntegerLookup": "input_vocabulary",
     "StringLookup": "input_vocabulary",
     "TextVectorization": "input_vocabulary",
@@ -65,9 +64,19 @@ def _refuse_hooks(found: slots.FoundObject) -> None:
     value = found.value
     if not isinstance(value, keras_api.Layer):
         return
+    if type(value).__name__ == "TFSMLayer":
+        raise ModelError(
+            "the layer's weights and code are in a SavedModel folder, outside of the file",
+            path=found.path,
+            expected="layers whose weights are Keras variables",
+            found="TFSMLayer",
+            remedy="rebuild the layer in Keras",
+        )
     given = _GIVEN.get(type(value).__name__)
     # `TextVectorization` keeps its vocabulary in a lookup layer of its own.
     keeper = getattr(value, "_lookup_layer", value)
+    if type(value).__name__ == "Discretization" and value.num_bins is None:
+        return  # its boundaries were given, not adapted
     if given is not None and getattr(keeper, given, None) is not None:
         return
     own = [hook for hook in _HOOKS if keras_api.overrides(value, hook, *keras_api.RAW_SLOTS_SUFFICE)]

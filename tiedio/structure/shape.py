@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiedio import configs, records
-from tiedio.errors import FormatError
+from tiedio.errors import DAMAGED, FormatError
 
 _STEPS = ("attribute", "index", "key", "member", "operation", "layer", "node", "store")
 
@@ -106,7 +106,7 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str) -
     for n, entry in enumerate(shaped.objects):
         at = f"{where}.objects[{n}]"
         if not isinstance(entry, dict) or "class" not in entry:
-            raise FormatError("an object has no class", path=at)
+            raise FormatError("an object has no class", path=at, expected="a class", found="none", remedy=DAMAGED)
         records.decode(ClassName, entry["class"], f"{at}.class")
         records.decode(Entry, {key: item for key, item in entry.items() if key != "class"}, at)
     records.decode(TrainingRecord, training, f"{path}: training")
@@ -117,6 +117,7 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str) -
             path=path,
             found=problem,
             remedy="the file is damaged or was edited; save the model again",
+            expected="numbers that point to objects and nodes of the file",
         )
 
 

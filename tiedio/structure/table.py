@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -295,16 +296,13 @@ class _ArgumentEncoder:
                     path=self.where,
                     found=repr(value),
                     remedy="save the model that it comes from together with this one",
+                    expected="a tensor of a model that is saved",
                 )
             return {"$tensor": list(self.nodes.tensor[id(value)])}
         if slots.is_variable(value):
             return {"$variable": self.variables[id(value)]}
-        if isinstance(value, tuple):
-            return {"$tuple": [self(item) for item in value]}
-        if isinstance(value, list):
-            return [self(item) for item in value]
-        if isinstance(value, Mapping):
-            return {"$dict": [[self(key), self(item)] for key, item in value.items()]}
+        if isinstance(value, (tuple, list, Mapping)):
+            return self._container(value)
         if arrays.is_backend_variable(value):
             raise ModelError(
                 "an argument is a variable of the backend, which Keras does not track",
@@ -319,6 +317,23 @@ class _ArgumentEncoder:
         if value is None or isinstance(value, (bool, int, float, str)):
             return configs.encode(value, {}, self.where)
         return {"$keras": configs.encode(keras_api.stamped(lambda: value), self.number, self.where)}
+
+    def _container(self, value: Any) -> Any:
+        """A tuple, list or dict; an ordered one apart, since Keras flattens the two in different orders."""
+        if isinstance(value, OrderedDict):
+            return {"$ordered": [[self(key), self(item)] for key, item in value.items()]}
+        if type(value) not in (tuple, list, dict) and not type(value).__module__.startswith("keras."):
+            raise ModelError(
+                "a container of a class of its own stands in the graph of a functional model",
+                path=self.where or "the model",
+                expected="a tuple, list, dict or OrderedDict",
+                found=type(value).__name__,
+                remedy="pass a plain tuple, list or dict when the model is made",
+            )
+        if isinstance(value, Mapping):
+            return {"$dict": [[self(key), self(item)] for key, item in value.items()]}
+        items = [self(item) for item in value]
+        return {"$tuple": items} if isinstance(value, tuple) else items
 
     def _constant(self, value: Any) -> str:
         """The name of a constant: one array that stands in two calls is stored once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -22,6 +23,9 @@ _KINDS = {
 # Arrays and tensors that are arguments in a functional graph; anywhere else, they are nothing that is saved.
 _CONSTANT = "constant"
 _LEAVES = ("variable", "symbolic tensor", _CONSTANT)
+
+# Whose objects are not opened: they hold no user's layers, or far too much.
+_LIBRARIES = {"builtins", "functools", "inspect", "jax", "keras", "numpy", "tensorflow", "torch", "weakref"}
 
 # Bookkeeping that leads out of the model (`_inbound_nodes` knows every model that a layer is in), or that
 # a backend keeps beside the attributes it stands for.
@@ -197,13 +201,19 @@ def _children(thing: Any) -> dict[str, Any]:
     return _flat({f".{name}": value for name, value in (public | attributes).items()})
 
 
+def _is_plain(thing: Any) -> bool:
+    """Whether this is an object of a user's class, or a namespace, that may hold anything."""
+    package = type(thing).__module__.partition(".")[0]
+    return hasattr(thing, "__dict__") and not isinstance(thing, type) and package not in _LIBRARIES
+
+
 def _is_node(thing: Any) -> bool:
     """Whether this is a call in a functional graph."""
     return hasattr(thing, "arguments") and hasattr(thing, "operation")
 
 
 def _flat(named: dict[str, Any]) -> dict[str, Any]:
-    """Open lists, tuples, dicts and graph nodes, and keep what is an object of some kind."""
+    """Open containers, graph nodes and plain objects, and keep what is an object of some kind."""
     flat: dict[str, Any] = {}
 
     def open_up(label: str, value: Any, above: tuple[Any, ...]) -> None:
@@ -218,14 +228,19 @@ def _flat(named: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict):
             for key, item in value.items():
                 open_up(f"{label}[{key!r}]", item, (*above, value))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, deque)):
             for index, item in enumerate(value):
                 open_up(f"{label}[{index}]", item, (*above, value))
+        elif isinstance(value, MethodType):
+            open_up(f"{label}.__self__", value.__self__, (*above, value))
         elif _is_node(value):
             for name in ("operation", "outputs"):
                 open_up(f"{label}.{name}", getattr(value, name), (*above, value))
             for name in ("args", "kwargs"):
                 open_up(f"{label}.{name}", getattr(value.arguments, name), (*above, value))
+        elif _is_plain(value):
+            for name, item in sorted(vars(value).items()):
+                open_up(f"{label}.{name}", item, (*above, value))
 
     for name, value in named.items():
         open_up(name, value, ())
