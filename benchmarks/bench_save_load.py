@@ -108,7 +108,8 @@ def main() -> None:
     )
     machine = (
         f"Medians of {REPEATS}, file cache warm. {platform.machine()}, {os.cpu_count()} cores, Python"
-        f" {platform.python_version()}, Keras {keras.__version__}, TensorFlow {tf.__version__}, tiedio {tiedio.__version__}."
+        f" {platform.python_version()}, Keras {keras.__version__}, TensorFlow {tf.__version__}, tiedio"
+        f" {tiedio.__version__}."
     )
     table = "\n".join([*rows, "", legend, "", machine])
     print(table)
