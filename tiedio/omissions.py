@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tiedio import configs, keras_api, plain, slots
+from tiedio.errors import ModelError, one_line
 
 
 def describe(arguments: Any, where: str) -> list[Any]:
@@ -22,12 +23,15 @@ def describe(arguments: Any, where: str) -> list[Any]:
     for place, value in _objects(arguments):
         if type(value).__module__.partition(".")[0] != "keras":
             continue  # of custom classes the proof tells the user, who can mend get_config
-        revived = keras_api.deserialize(keras_api.stamped(lambda value=value: value), {}, True)  # type: ignore[misc]
+        revived = _revived(value, where)
         before, after = plain.attributes_to_compare(value), plain.attributes_to_compare(revived)
         lost = {
             name: configs.encode(keras_api.stamped(lambda item=item: item), {}, where)  # type: ignore[misc]
             for name, item in sorted(before.items())
-            if _is_data(item) and name in after and not plain.equal(item, after[name], plain.Identities())
+            if _is_argument(value, name)
+            and _is_data(item)
+            and name in after
+            and not plain.equal(item, after[name], plain.Identities())
         }
         if lost:
             found.append([place, lost])
@@ -43,6 +47,25 @@ def restore(arguments: Any, record: list[Any]) -> None:
         known = {name: item for name, item in known.items() if _is_data(item)}
         for name in lost.keys() & known.keys():
             setattr(value, name, configs.decode(lost[name], {}))
+
+
+def _is_argument(value: Any, name: str) -> bool:
+    """Whether an attribute holds what the constructor was given; anything else a metric makes as it goes."""
+    return name == "_fn_kwargs" or name.lstrip("_") in keras_api.constructor_parameters(type(value))
+
+
+def _revived(value: Any, where: str) -> Any:
+    """What Keras's own config makes of a loss or metric."""
+    try:
+        return keras_api.deserialize(keras_api.stamped(lambda: value), {}, True)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            "Keras cannot read its own config of a loss or metric",
+            path=slots.join(where, "@compile"),
+            expected="a loss or metric whose config its constructor takes",
+            found=f"{type(value).__name__}: {one_line(error)}",
+            remedy="leave the argument out, or save with optimizer=False and compile after loading",
+        ) from error
 
 
 def _is_data(value: Any) -> bool:

@@ -18,6 +18,8 @@ from tiedio.errors import ModelError
 
 # Set by Keras itself in the course of building and calling; they change no output.
 _TRANSIENT = frozenset({"_already_warned", "_dropout_mask", "_recurrent_dropout_mask"})
+# How a vocabulary was given; what came of it is compared by `get_vocabulary`.
+_GIVEN = frozenset({"input_vocabulary", "input_idf_weights"})
 # Bookkeeping of Keras's base class that user code may set and that not every config returns.
 _FLAGS = (
     "activity_regularizer",
@@ -76,6 +78,8 @@ def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | 
     for name in sorted(before.keys() | after.keys()):
         # An attribute that is not there and one that is `None` read alike: caches begin so.
         old, new = before.get(name), after.get(name)
+        if slots.is_variable(old) or slots.is_variable(new):
+            continue  # the manifest tells of variables; those of `compile`'s metrics are not kept
         if not equal(old, new, identities or Identities()):
             raise ModelError(
                 "an attribute would not come back",
@@ -103,9 +107,11 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
     No code reads what is set by hand on a functional or sequential model of Keras's own class, unless it
     takes the place of a method.
     """
-    attributes = {name: item for name, item in slots.own_attributes(value).items() if name not in _TRANSIENT}
+    attributes = {name: item for name, item in slots.own_attributes(value).items() if name not in _TRANSIENT | _GIVEN}
     if type(value) in (keras_api.Functional, keras_api.Sequential):
         attributes = {name: item for name, item in attributes.items() if hasattr(type(value), name)}
+    if isinstance(value, keras_api.Metric):
+        attributes = {name: item for name, item in attributes.items() if name.lstrip("_") != "built"}
     if hasattr(type(value), "get_vocabulary"):
         # A vocabulary that was set later stands in a table of the backend and not in the config.
         attributes["vocabulary"] = value.get_vocabulary()
@@ -138,7 +144,9 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return list(old) == list(new) and all(same(old[key], new[key]) for key in old)
     if isinstance(old, (list, tuple, deque)) and isinstance(new, (list, tuple, deque)):
-        same_kind = isinstance(old, tuple) == isinstance(new, tuple)
+        # Keras's configs make a list of a tuple of layers; the places in it are the same.
+        layers = any(slots.classify(type(item)) == "object" for item in old)
+        same_kind = layers or isinstance(old, tuple) == isinstance(new, tuple)
         return same_kind and len(old) == len(new) and all(map(same, old, new))
     if _is_keras_function(old) and _is_keras_function(new):
         return bool(old.__name__ == new.__name__)  # an activation given as keras.ops.silu comes back from its config

@@ -198,6 +198,9 @@ def _graph_members(owner: Any, graph: keras_api.Graph | None) -> Iterator[Member
             if id(layer) not in seen:
                 seen.add(id(layer))
                 yield Member((("layer", position),), escape(layer.name), layer)
+        for position, operation in enumerate(graph.operations if graph is not None else ()):
+            if not isinstance(operation, keras_api.Layer):  # what computes a mask
+                yield Member((("operation", position),), f"@operation/{escape(operation.name)}", operation)
     elif graph is not None:
         for position, operation in enumerate(graph.operations):
             yield Member((("operation", position),), escape(operation.name), operation)

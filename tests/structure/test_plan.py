@@ -171,7 +171,7 @@ def test_every_object_and_every_call_comes_once(table: Any, data: st.DataObject)
 def goes_in_circles(table: list[dict[str, Any]]) -> bool:
     """Whether something that is found at its owner is needed, by way of others, by that very owner."""
     before = [
-        {one["held"][position][0] for position in places} or plan._needs(one)
+        plan._needs(one) | {one["held"][position][0] for position in places}
         for one, places in zip(table, plan.found_at(table), strict=True)
     ]
     return any(plan._reaches(n, n, before) for n in range(len(table)))

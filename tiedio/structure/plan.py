@@ -26,8 +26,10 @@ def found_at(objects: Sequence[Entry]) -> list[list[int]]:
     needs = [_needs(entry) for entry in objects]
     result: list[list[int]] = [[] for _ in objects]
     for n, entry in enumerate(objects):
-        for position, (owner, _) in enumerate(entry["held"]):
-            makes = objects[owner]["kind"] == "object" and not _reaches(owner, n, needs)
+        for position, (owner, steps) in enumerate(entry["held"]):
+            kind = objects[owner]["kind"]
+            of_its_own = kind == "object" or (kind == "sequential" and steps[0][0] == "operation")
+            makes = of_its_own and not _reaches(owner, n, needs)
             if makes and not _reaches(n, owner, needs):
                 result[n].append(position)
     _break_circles(objects, needs, result)

@@ -1,0 +1,152 @@
+"""Models that a reviewer broke: each comes back whole, or is refused by name."""
+
+from __future__ import annotations
+
+import collections
+import types
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import tiedio
+from tiedio.testing import assert_round_trip
+
+register = keras.saving.register_keras_serializable(package="review")
+X = np.linspace(-1, 1, 24).reshape(4, 6).astype("float32")
+
+
+@register
+class Holder(layers.Layer):
+    """Makes a layer, and calls it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = layers.Dense(6)
+
+    def build(self, shape: Any) -> None:
+        if not self.inner.built:
+            self.inner.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+
+@register
+class Namespace(layers.Layer):
+    """Holds its layers in a plain object of the standard library."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.parts = types.SimpleNamespace(one=layers.Dense(4), two=layers.Dense(6))
+
+    def call(self, x: Any) -> Any:
+        return self.parts.two(self.parts.one(x))
+
+
+@register
+class FromRegistry(layers.Layer):
+    """Takes its layer from a cache that outlives the model."""
+
+    cache: dict[str, Any] = {}  # noqa: RUF012 - the mistake that is to be refused
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = self.cache.setdefault("inner", layers.Dense(6))
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+
+def functional(*parts: Any) -> Any:
+    inputs = tensor = keras.Input((6,))
+    for part in parts:
+        tensor = part(tensor)
+    return keras.Model(inputs, tensor)
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_sequential_that_computes_a_mask(deferred: bool, tmp_path: Path) -> None:
+    words = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    parts = [layers.Embedding(9, 3, mask_zero=True), layers.LSTM(4)]
+    model = keras.Sequential(parts if deferred else [keras.Input((4,), dtype="int32"), *parts])
+    model(words)
+    assert_round_trip(model, inputs=words, train=False, folder=tmp_path)
+
+
+def test_a_metric_that_makes_its_state_at_the_first_batch(tmp_path: Path) -> None:
+    model = functional(layers.Dense(2))
+    model.compile("sgd", "mse", metrics=[keras.metrics.F1Score()])
+    y = np.eye(2, dtype="float32")[[0, 1, 0, 1]]
+    model.train_on_batch(X, y)
+    assert_round_trip(model, inputs=X, targets=y, folder=tmp_path)
+
+
+def test_inputs_in_an_ordered_dict_are_not_swapped(tmp_path: Path) -> None:
+    one, two = keras.Input((6,), name="z"), keras.Input((6,), name="b")
+    model = keras.Model(collections.OrderedDict(z=one, b=two), layers.Dense(2)(one - two))
+    tiedio.save(model, tmp_path / "model.safetensors")
+    values = collections.OrderedDict(z=X, b=2 * X)
+    assert np.array_equal(tiedio.load(tmp_path / "model.safetensors")(values), model(values))
+
+
+def test_a_child_replaced_by_hand_before_the_first_call_is_shared(tmp_path: Path) -> None:
+    one, two = Holder(name="one"), Holder(name="two")
+    two.inner = one.inner
+    loaded = assert_round_trip(functional(one, two), inputs=X, train=False, folder=tmp_path)
+    assert loaded.get_layer("one").inner is loaded.get_layer("two").inner
+
+
+def test_layers_in_a_namespace_come_back(tmp_path: Path) -> None:
+    model = functional(Namespace(name="names"))
+    tiedio.save(model, tmp_path / "model.safetensors")
+    loaded = tiedio.load(tmp_path / "model.safetensors")
+    assert np.array_equal(loaded(X), model(X))
+    assert loaded.get_layer("names").parts.one is not model.get_layer("names").parts.one
+
+
+def test_a_layer_out_of_a_registry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(tiedio.ModelError) as caught:
+        tiedio.save(functional(FromRegistry()), tmp_path / "model.safetensors")
+    assert caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vocabulary_that_was_set_later_is_refused(tmp_path: Path) -> None:
+    lookup = layers.StringLookup(vocabulary=["a", "b"])
+    lookup.set_vocabulary(["c", "d"])
+    inputs = keras.Input((2,), dtype="string")
+    with pytest.raises(tiedio.ModelError, match="vocabulary"):
+        tiedio.save(keras.Model(inputs, lookup(inputs)), tmp_path / "model.safetensors")
+
+
+def test_a_method_set_by_hand_is_refused(tmp_path: Path) -> None:
+    model = functional(layers.Dense(2))
+    model.compute_loss = lambda **_: 0.0
+    with pytest.raises(tiedio.ModelError, match="compute_loss"):
+        tiedio.save(model, tmp_path / "model.safetensors")
+
+
+def test_a_class_that_only_its_owner_makes_need_not_be_registered(tmp_path: Path) -> None:
+    class Unknown(layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, x: Any) -> Any:
+            return x * self.scale
+
+    class Owner(layers.Layer):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.inner = Unknown()
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x)
+
+    model = functional(Owner())
+    tiedio.save(model, tmp_path / "model.safetensors")
+    loaded = tiedio.load(tmp_path / "model.safetensors", custom_objects={"Owner": Owner})
+    assert type(loaded.layers[1].inner) is Unknown
