@@ -131,16 +131,15 @@ def _refuse_attribute(path: str, value: Any) -> None:
                 found=f"{type(item).__module__}.{type(item).__name__}",
                 remedy="use self.add_weight or keras.Variable",
             )
-        if isinstance(item, functools.partial):
-            for argument in (*item.args, *item.keywords.values()):
-                if slots.classify(type(argument)) in ("variable", "object"):
-                    raise ModelError(
-                        "a partial function holds a layer or variable, so the tie would be lost",
-                        path=where,
-                        expected="a layer that holds what it shares in an attribute",
-                        found=type(argument).__name__,
-                        remedy="write a layer that takes the other layer as a constructor argument",
-                    )
+        for argument in _bound(item):
+            for _, _, leaf in slots.leaves(argument):
+                raise ModelError(
+                    "a bound function holds a layer or variable, so it would be lost",
+                    path=where,
+                    expected="a layer that holds its state in an attribute",
+                    found=type(leaf).__name__,
+                    remedy="hold the object or the layer itself in an attribute, and call it from there",
+                )
         if id(item) in seen:
             continue
         seen.add(id(item))
@@ -198,6 +197,15 @@ def _refuse_globals(path: str, functions: Iterable[types.FunctionType]) -> None:
                 remedy="write a named function, register it with @keras.saving.register_keras_serializable(), and use"
                 " that",
             )
+
+
+def _bound(value: Any) -> tuple[Any, ...]:
+    """What a partial function or the method of a plain object carries along; a method of a layer is that layer's."""
+    if isinstance(value, functools.partial):
+        return (*value.args, *value.keywords.values())
+    if isinstance(value, types.MethodType) and slots.classify(type(value.__self__)) == "plain":
+        return (value.__self__,)
+    return ()
 
 
 def _functions(values: Iterable[Any]) -> Iterator[types.FunctionType]:

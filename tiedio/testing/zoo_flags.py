@@ -237,3 +237,12 @@ def layers_of_equal_names_in_two_sub_models() -> Case:
         return [[m.get_layer("a").get_layer("out").kernel, m.get_layer("b").get_layer("dense").kernel]]
 
     return Case(model, x, y, same=same)
+
+
+@case
+def a_tied_kernel_with_lora_on_one_side() -> Case:
+    model, x, y, one, two = _pair()
+    share(two, "_kernel", one)
+    one.enable_lora(2)  # freezes the shared kernel; for the other side too
+    trained(model, x, y)
+    return Case(model, x, y, same=lambda m: [[m.get_layer(name)._kernel for name in ("one", "two")]])
