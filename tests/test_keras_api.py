@@ -179,6 +179,7 @@ def test_setting_a_store_changes_order_in_place_and_what_the_tracker_knows() -> 
     assert layer._tracker.stored_ids["trainable_variables"] == {id(kernel), id(bias)}
     keras_api.set_store(layer, "trainable_variables", [kernel])
     assert [v is kernel for v in layer.trainable_variables] == [True]
+    assert layer._tracker.stored_ids["trainable_variables"] == {id(kernel)}
 
 
 def test_a_built_layer_takes_new_state_only_while_it_is_unlocked() -> None:
