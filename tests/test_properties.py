@@ -33,6 +33,7 @@ from tiedio.testing.strategies import (
     tied_models,
 )
 from tiedio.testing.strategies_build import change
+from tiedio.testing.strategies_draw import ODD_NAMES
 from tiedio.testing.strategies_facts import is_model, references, signature, slots
 from tiedio.testing.strategies_slots import lookup
 from tiedio.testing.strategies_table import KINDS, SHAPES, variables_of
@@ -255,3 +256,12 @@ def test_a_layer_frozen_late_was_trained_before_and_is_not_trained_any_more() ->
     built.model.train_on_batch(built.inputs, built.targets)
     assert [value.tobytes() for value in trained] == [value.tobytes() for value in built.parts[0].get_weights()]
     assert isinstance(built.model.optimizer, keras.optimizers.Adam)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_name_that_is_drawn_for_traced_models_trains_in_a_graph(name: str) -> None:
+    inputs = keras.Input((3,))
+    layer = keras.layers.Dense(3, name=name)
+    model = keras.Model(inputs, layer(inputs), name=name)
+    model.compile("adam", "mse", run_eagerly=False)
+    model.train_on_batch(np.ones((2, 3), "float32"), np.ones((2, 3), "float32"))
