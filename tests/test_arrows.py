@@ -190,7 +190,7 @@ def test_only_keras_api_names_keras_internals() -> None:
     for path in modules():
         source = path.read_text(encoding="utf-8")
         named = names_internals(source, module_name(path), path.name == "__init__.py")
-        if named and module_name(path) != "tiedio.keras_api":
+        if named and room_of(module_name(path)) != "keras_api":
             naming[label(path)] = named
     assert naming == {}
 

@@ -1,0 +1,82 @@
+"""Configs, names of classes, and Keras's global state while it serializes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tiedio.keras_api.classes import Layer, SafeModeScope, api_export, global_state, keras
+
+get_global = global_state.get_global_attribute
+set_global = global_state.set_global_attribute
+
+
+class _StampAll(dict[int, Any]):
+    """Makes Keras stamp `shared_object_id` on every object it serializes, at the first sighting too."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: int) -> dict[str, Any]:
+        return {}
+
+
+@contextmanager
+def global_attribute(name: str, value: Any) -> Iterator[None]:
+    """Sets one of Keras's thread-local global attributes for the length of the block."""
+    before = global_state.get_global_attribute(name)
+    global_state.set_global_attribute(name, value)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(name, before)
+
+
+def stamped(get: Callable[[], Any]) -> Any:
+    """What `get` returns, serialized by Keras, each object in it stamped with its identity."""
+    with global_attribute("shared_objects/id_to_config_map", _StampAll()):
+        return keras.saving.serialize_keras_object(get())
+
+
+@contextmanager
+def known_objects(objects: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the block Keras answers a config stamped with a key of `objects` with that very object."""
+    with (
+        global_attribute("shared_objects/id_to_obj_map", objects),
+        global_attribute("shared_objects/id_to_config_map", None),
+    ):
+        yield
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any], safe_mode: bool) -> Any:
+    """`keras.saving.deserialize_keras_object` under the caller's custom objects and safe mode."""
+    with keras.saving.custom_object_scope(custom_objects), SafeModeScope(safe_mode):
+        return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=safe_mode)
+
+
+def class_reference(symbol: Any) -> dict[str, Any]:
+    """How Keras names a class or function in a config: module, class name, registered name."""
+    public = api_export.get_name_from_symbol(symbol)
+    if public is not None:
+        module, _, name = public.rpartition(".")
+        return {"module": module, "class_name": name, "registered_name": None}
+    module = symbol.__module__
+    return {
+        "module": None if module == "__main__" else module,
+        "class_name": symbol.__name__,
+        "registered_name": keras.saving.get_registered_name(symbol),
+    }
+
+
+def names_a_layer(config: Any) -> bool:
+    """Whether a serialized object is a layer or model: something with weights of its own."""
+    found = keras.saving.get_registered_object(config.get("registered_name") or "")
+    if found is None:
+        found = api_export.get_symbol_from_name(f"{config.get('module')}.{config['class_name']}")
+    return config.get("build_config") is not None or (isinstance(found, type) and issubclass(found, Layer))
+
+
+def public_symbol(name: str) -> Any:
+    """The object that Keras exports as `name` (such as `keras.layers.Dense`), or `None`."""
+    return api_export.get_symbol_from_name(name)

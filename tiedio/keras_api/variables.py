@@ -1,0 +1,75 @@
+"""Variables: raw values, facts, and rebuilding without values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+from tiedio.keras_api.classes import RandomInitializer, backend, keras
+
+
+def set_variable_facts(variable: Any, **facts: Any) -> None:
+    """Sets what a variable's constructor would take (`name`, `path`, `trainable`, …) on a living variable."""
+    for name, value in facts.items():
+        setattr(variable, f"_{name}", value)
+
+
+def raw_value(variable: Any) -> Any:
+    """The backend's own variable or array, without autocast."""
+    return variable._value
+
+
+def created_trainable(variable: Any) -> bool:
+    """The flag that the backend's variable was made with; it cannot be changed afterwards."""
+    own = getattr(raw_value(variable), "trainable", True)
+    return own if isinstance(own, bool) else True
+
+
+def storage_dtype(variable: Any) -> str:
+    """The dtype that the variable is stored in, whatever autocast scope is active."""
+    return str(keras.backend.standardize_dtype(variable._dtype))
+
+
+class _Active(threading.local):
+    zeros: Callable[[Any, str], Any] | None = None
+
+
+_active = _Active()
+_patch_lock = threading.Lock()
+_patch_count = 0
+_original: Any = None
+
+
+def _initialize_lazily(self: Any, initializer: Any) -> None:
+    # Values come from the file: drawing random numbers or writing zeros would be thrown away. Any other
+    # initializer runs, since layers may read what it gives (masks, scales) while they build.
+    if _active.zeros is not None and isinstance(initializer, (RandomInitializer, keras.initializers.Zeros)):
+        self._initialize(_active.zeros(tuple(self._shape), self._dtype))
+    else:
+        MethodType(_original, self)(initializer)
+
+
+@contextmanager
+def without_values(zeros: Callable[[Any, str], Any]) -> Iterator[None]:
+    """Inside the block random and zero initializers of this thread give `zeros(shape, dtype)` instead.
+
+    The hook is `Variable._initialize_with_initializer`; other threads keep Keras's own behavior.
+    """
+    global _patch_count, _original
+    with _patch_lock:
+        if _patch_count == 0:
+            _original = backend.Variable._initialize_with_initializer
+            backend.Variable._initialize_with_initializer = _initialize_lazily
+        _patch_count += 1
+    before, _active.zeros = _active.zeros, zeros
+    try:
+        yield
+    finally:
+        _active.zeros = before
+        with _patch_lock:
+            _patch_count -= 1
+            if _patch_count == 0:
+                backend.Variable._initialize_with_initializer = _original
