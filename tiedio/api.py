@@ -11,8 +11,7 @@ from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import ModelError, NoSuchFileError, PathError
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
 from tiedio.manifest import Manifest, Tie
-from tiedio.pipeline import Parsed, prove, restore, take_snapshot
-from tiedio.values import fill
+from tiedio.pipeline import Parsed, fill, prove, restore, take_snapshot
 
 SUFFIX = ".safetensors"
 
@@ -109,8 +108,7 @@ def load(
                 constant=reader.bytes_of,
                 compile=compile,
             )
-        for slot_path, variable in restored.variables.items():
-            fill(variable, reader.bytes_of(slot_path), slot_path)
+            fill(restored, reader.bytes_of)
     return _as_given(manifest, restored.roots)
 
 

@@ -9,10 +9,15 @@ from typing import Any
 from tiedio import records, strict_json
 from tiedio.errors import DAMAGED, FormatError
 
-FORMAT = 1
+FORMAT = 2
 """The format version that this tiedio writes. The procedure for raising it stands in docs/format.md."""
 
-READABLE_FORMATS = (1,)
+READABLE_FORMATS = (1, 2)
+
+HOOKS = ("variables", "assets", "vocabulary")
+"""Where a `Stored` comes from: `save_own_variables`, `save_assets`, or the vocabulary of a lookup layer."""
+
+_NEW_KEYS = {"stored": 2}
 
 VERSIONS = ("tiedio", "keras", "backend", "floatx", "image_data_format")
 
@@ -124,6 +129,27 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What an object's own saving hook gave under one key.
+
+    `tensor` is a tensor of its own, or the canonical slot of the variable that the hook stored as it is; `key`
+    is the key in the store of `save_own_variables`, or a file's path below the folder of `save_assets`.
+    """
+
+    object: str
+    hook: str
+    key: str
+    tensor: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The tensor that holds the value."""
+        return TensorSpec(self.tensor, self.dtype, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class Root:
     """A model that was handed to `save`; `name` is `None` for a single model."""
 
@@ -140,7 +166,7 @@ class Manifest:
         >>> tiedio.save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "model.safetensors")
         >>> manifest = tiedio.inspect("model.safetensors")
         >>> (manifest.format, manifest.ties, len(manifest.tensors))
-        (1, (), 2)
+        (2, (), 2)
     """
 
     format: int
@@ -151,6 +177,7 @@ class Manifest:
     optimizers: tuple[Optimizer, ...] = ()
     constants: tuple[TensorSpec, ...] = ()
     custom: tuple[str, ...] = ()
+    stored: tuple[Stored, ...] = ()
 
     @property
     def ties(self) -> tuple[Tie, ...]:
@@ -169,7 +196,9 @@ class Manifest:
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
         """Every tensor of the file."""
-        return tuple(v.tensor for v in self.variables) + self.constants
+        slots = {v.slots[0].path for v in self.variables}
+        own = tuple(one.spec for one in self.stored if one.tensor not in slots)
+        return tuple(v.tensor for v in self.variables) + self.constants + own
 
     def to_json(self) -> str:
         """The manifest as one compact JSON text; what equals its default is left out."""
@@ -197,6 +226,15 @@ class Manifest:
                 remedy=DAMAGED,
             )
         check_version(value["format"], where)
+        newer = [key for key, since in _NEW_KEYS.items() if key in value and since > value["format"]]
+        if newer:
+            raise FormatError(
+                "unknown key",
+                path=where,
+                expected=f"only keys of format {value['format']}",
+                found=", ".join(map(repr, newer)),
+                remedy=DAMAGED,
+            )
         try:
             manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest")
         except RecursionError as error:
@@ -225,7 +263,7 @@ def check_version(version: Any, where: str) -> None:
         raise FormatError(
             "the format version is no integer",
             path=where,
-            expected="the integer 1",
+            expected=f"one of the integers {', '.join(map(str, READABLE_FORMATS))}",
             found=repr(version),
             remedy=DAMAGED,
         )
@@ -283,3 +321,27 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
         yield from (f"optimizer {optimizer.path!r} lists unknown {m!r}" for m in listed if m not in canonical)
         yield from (f"optimizer {optimizer.path!r} is of no model {m!r}" for m in optimizer.models if m not in objects)
+    yield from _stored_problems(manifest, objects | {optimizer.path for optimizer in manifest.optimizers})
+
+
+def _stored_problems(manifest: Manifest, owners: set[str]) -> Iterator[str]:
+    """Contradictions in what hooks stored."""
+    variables = {v.slots[0].path: v.tensor for v in manifest.variables if v.slots}
+    keys = set()
+    for one in manifest.stored:
+        if one.object not in owners:
+            yield f"what a hook stored is of no object {one.object!r}"
+        if one.hook not in HOOKS:
+            yield f"unknown hook {one.hook!r}"
+        if (one.object, one.hook, one.key) in keys:
+            yield f"key {one.key!r} of {one.object!r} stands twice"
+        keys.add((one.object, one.hook, one.key))
+        if variables.get(one.tensor, one.spec) != one.spec:
+            yield f"key {one.key!r} of {one.object!r} differs from its variable {one.tensor!r}"
+        if one.hook == "assets" and not is_file_path(one.key):
+            yield f"an asset has an unsafe name {one.key!r}"
+
+
+def is_file_path(name: str) -> bool:
+    """Whether `name` is a relative path with `/` that cannot lead out of its folder, on any system."""
+    return not any(c in "\\:" or c < " " for c in name) and all(part.strip(". ") for part in name.split("/"))

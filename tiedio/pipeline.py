@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tiedio import __version__, closing, describe, keras_api, plain, session, slots, strict_json, training, values
+from tiedio import (
+    __version__,
+    closing,
+    describe,
+    hooks,
+    keras_api,
+    plain,
+    session,
+    slots,
+    strict_json,
+    training,
+    values,
+)
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
-from tiedio.errors import FormatError, ModelError, TiedioError
+from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
-from tiedio.manifest import FORMAT, Manifest, Root, TensorSpec, Variable
+from tiedio.manifest import FORMAT, Manifest, Root, Stored, TensorSpec, Variable
 from tiedio.structure import shape
 from tiedio.structure.audit import audit
 from tiedio.structure.rebuild import Rebuilder
@@ -92,6 +104,8 @@ class Restored:
     objects: list[Any]
     variables: dict[str, Any]
     trained: training.Training
+    hooked: list[tuple[str, Any]]
+    stored: tuple[Stored, ...]
 
 
 def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
@@ -113,6 +127,8 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
         for name, value in table.constants.items()
     )
     by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
+    sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
+    kept = hooks.describe(_hooked(walk, optimizer), sources)
     paths = {id(found.value): found.path for found in walk.objects}
     manifest = Manifest(
         format=FORMAT,
@@ -123,9 +139,15 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
         optimizers=trained.optimizers,
         constants=constants,
         custom=tuple(sorted(_custom_objects(walk))),
+        stored=kept.stored,
     )
-    sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
-    return Snapshot(walk, manifest, table.record, trained.record, sources | table.constants)
+    return Snapshot(walk, manifest, table.record, trained.record, sources | table.constants | kept.sources)
+
+
+def _hooked(walk: slots.Walk, optimizer: bool) -> list[tuple[str, Any]]:
+    """Path and object of all that may have saving hooks."""
+    objects = [(found.path, found.value) for found in walk.objects]
+    return [*objects, *training.optimizers_of(walk)] if optimizer else objects
 
 
 def _dtype_name(value: Any) -> str:
@@ -200,10 +222,16 @@ def _restore(
     named = [from_file, parsed.structure["nodes"], compiled, regularizers]
     audit(named, custom_objects, safe_mode, parsed.path)
     constants = {spec.name: spec for spec in manifest.constants}
+    stored = [one for one in manifest.stored if compile or one.object not in {o.path for o in manifest.optimizers}]
+    number = {record.path: n for n, record in enumerate(manifest.objects)}
+    vocabularies: dict[int, dict[str, Any]] = {}
+    for one in stored:
+        if one.hook == "vocabulary":
+            vocabularies.setdefault(number[one.object], {})[one.key] = _stored_array(constant, one)
     specs = {spec.slots[0].path: spec for spec in manifest.variables}
     optimizer_paths = tuple(f"{spec.path}/" for spec in manifest.optimizers)
-    of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths or ("\0",))]
-    of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths or ("\0",))]
+    of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]
+    of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths)]
 
     def read_constant(name: str) -> Any:
         spec = constants[name]
@@ -219,6 +247,7 @@ def _restore(
             variable=lambda path: _fresh(specs[path]),
             constant=read_constant,
             foreign=foreign,
+            vocabularies=vocabularies,
         )
         objects = rebuilder.run()
         by_path = {record.path: value for record, value in zip(manifest.objects, objects, strict=True)}
@@ -244,7 +273,44 @@ def _restore(
         remedy="load the file with the versions of code and Keras that it was saved with",
     )
     wanted = {spec.slots[0].path for spec in expected.variables}
-    return Restored(roots, walk, objects, {path: variables[path] for path in sorted(wanted)}, trained)
+    values_of = {path: variables[path] for path in sorted(wanted)}
+    return Restored(roots, walk, objects, values_of, trained, _hooked(walk, compile), tuple(stored))
+
+
+def _stored_array(read: Callable[[str], np.ndarray[Any, Any]], one: Stored) -> np.ndarray[Any, Any]:
+    """What a hook stored, in memory of its own: the hook may keep it, or write to it."""
+    return read(one.tensor).copy().view(values.numpy_dtype(one.dtype)).reshape(one.shape)
+
+
+def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, check: bool = False) -> None:
+    """Gives rebuilt variables their values, and runs the loading hooks of their owners.
+
+    Args:
+        restored: the rebuilt models.
+        read: the bytes of a tensor by its name.
+        check: whether to do it only for the objects that have hooks.
+
+    Raises:
+        MismatchError, RebuildError: if a hook fails, or leaves another value than the file's in a slot.
+    """
+    hooked = [path for path, value in restored.hooked if hooks.has_hooks(value)]
+    for path, variable in restored.variables.items():
+        if not check or _is_below(path, hooked):
+            values.fill(variable, read(path), path)
+    ran = hooks.restore(restored.hooked, restored.stored, lambda one: _stored_array(read, one))
+    for path, variable in restored.variables.items():
+        if _is_below(path, ran) and not np.array_equal(as_bytes(values.array_of(variable)), read(path)):
+            raise MismatchError(
+                "a loading hook left another value than the file's",
+                path=path,
+                expected="the value that was saved",
+                found="another one",
+                remedy="let load_own_variables give every variable the value that it had",
+            )
+
+
+def _is_below(path: str, owners: Sequence[str]) -> bool:
+    return any(not owner or path.startswith(f"{owner}/") for owner in owners)
 
 
 def _without_optimizers(manifest: Manifest, of_model: list[Variable]) -> Manifest:
@@ -287,6 +353,7 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
                 compile=bool(snapshot.training["models"]),
                 foreign={id(value): value for value in snapshot.parts()},
             )
+            fill(restored, lambda name: as_bytes(values.array_of(snapshot.sources[name])), check=True)
             plain.compare(snapshot.walk, restored.walk)
             if snapshot.training["models"]:
                 training.compare(snapshot.walk, restored.walk)

@@ -19,7 +19,7 @@ from tiedio.errors import ModelError
 # Set by Keras itself in the course of building and calling; they change no output.
 _TRANSIENT = frozenset({"_already_warned", "_dropout_mask", "_recurrent_dropout_mask"})
 # How a vocabulary was given; what came of it is compared by `get_vocabulary`.
-_GIVEN = frozenset({"input_vocabulary", "input_idf_weights"})
+_GIVEN = frozenset({"input_vocabulary", "input_idf_weights", "_has_input_vocabulary"})
 # Bookkeeping of Keras's base class that user code may set and that not every config returns.
 _FLAGS = (
     "activity_regularizer",
@@ -115,6 +115,8 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
     if hasattr(type(value), "get_vocabulary"):
         # A vocabulary that was set later stands in a table of the backend and not in the config.
         attributes["vocabulary"] = value.get_vocabulary()
+    if isinstance(value, keras_api.keras.layers.Discretization):
+        attributes.pop("summary", None)  # what `adapt` has seen so far; it begins with an empty one
     if isinstance(value, keras_api.Layer):
         attributes |= {name: vars(value)[name] for name in _FLAGS if name in vars(value)}
     return attributes

@@ -100,6 +100,11 @@ def _optimizers(compiled: Sequence[Compiled]) -> dict[int, tuple[str, Any]]:
     return optimizers
 
 
+def optimizers_of(walk: slots.Walk) -> list[tuple[str, Any]]:
+    """Path and object of the optimizers of every compiled model of a walk."""
+    return list(_optimizers(_compiled(walk)).values())
+
+
 def _arguments(model: Any) -> dict[str, Any]:
     """What Keras's `compile` was called with, without the optimizer."""
     if not hasattr(model, "_compile_config"):

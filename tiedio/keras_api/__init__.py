@@ -5,6 +5,8 @@ Every private name here was read in Keras 3.15.1; `tests/test_keras_api.py` fail
 
 from tiedio.keras_api.classes import (
     GLOBAL_SEED_GENERATOR,
+    LOOKUPS,
+    NO_HOOKS_NEEDED,
     RAW_SLOTS_SUFFICE,
     BaseOptimizer,
     Functional,
@@ -48,6 +50,7 @@ from tiedio.keras_api.objects import (
     mark_built,
     overrides,
     policy_of,
+    reads_vocabulary,
     refresh_names,
     rename,
     rename_inner_graph,
@@ -80,6 +83,8 @@ __all__ = [
     "Loss",
     "LearningRateSchedule",
     "tree",
+    "LOOKUPS",
+    "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
     "bookkeeping_names",
     "stores",
@@ -98,6 +103,7 @@ __all__ = [
     "auto_config",
     "overrides",
     "policy_of",
+    "reads_vocabulary",
     "rename",
     "refresh_names",
     "set_object_facts",

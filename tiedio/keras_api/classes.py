@@ -46,8 +46,17 @@ RAW_SLOTS_SUFFICE = (
 )  # fmt: skip
 """Classes whose own saving hooks only rename variables or merge LoRA: storing their slots raw loses nothing."""
 
+LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup)
+"""Layers that keep a vocabulary in a table of the backend."""
+
+_FORWARDING = (keras.layers.TextVectorization, keras.utils.FeatureSpace)
+NO_HOOKS_NEEDED = (*RAW_SLOTS_SUFFICE, *LOOKUPS, *_FORWARDING, BaseOptimizer)
+"""Classes of Keras whose hooks need not run: raw slots, a vocabulary, or hooks that only forward to a child's."""
+
 __all__ = [
     "GLOBAL_SEED_GENERATOR",
+    "LOOKUPS",
+    "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
     "BaseConv",
     "BaseOptimizer",

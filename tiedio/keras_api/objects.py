@@ -150,6 +150,12 @@ def overrides(owner: Any, method: str, *bases: type) -> bool:
     return True
 
 
+def reads_vocabulary(layer: Any) -> bool:
+    """Whether a lookup or text layer was made with a vocabulary that its config does not tell: from a text file."""
+    lookup = vars(layer).get("_lookup_layer", layer)
+    return bool(vars(lookup).get("_has_input_vocabulary")) and lookup.input_vocabulary is None
+
+
 def policy_of(layer: Any) -> Any:
     """The config of a layer's dtype policy."""
     return keras.dtype_policies.serialize(layer.dtype_policy)

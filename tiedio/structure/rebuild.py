@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tiedio import arrays, configs, keras_api, session, slots
+from tiedio import arrays, configs, hooks, keras_api, session, slots
 from tiedio.errors import RebuildError, TiedioError, one_line
 from tiedio.structure import audit
 
@@ -24,6 +24,7 @@ class Rebuilder:
         variable: canonical slot path → a stand-in for a live variable that is an argument of a node.
         constant: name of a constant → its NumPy array.
         foreign: objects, by identity, that belong to another model and must not be found.
+        vocabularies: tokens and weights of lookup layers, by number: their calls may need them.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Rebuilder:
         variable: Fresh,
         constant: Fresh,
         foreign: Mapping[int, Any] | None = None,
+        vocabularies: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         self.entries: list[dict[str, Any]] = record["objects"]
         self.node_records: list[dict[str, Any]] = record["nodes"]
@@ -46,6 +48,7 @@ class Rebuilder:
         self.nodes: dict[int, Any] = {}
         self.taken: dict[int, Any] = {}
         self.foreign = foreign or {}
+        self.vocabularies = vocabularies or {}
         self.constants: dict[str, Any] = {}
         self.used: set[int] = set()
         self.made: set[int] = set()
@@ -148,6 +151,9 @@ class Rebuilder:
         for position, (owner, _) in enumerate(entry["held"]):
             self._place(owner, n, position)
         self._place_children(n)
+        for child, _ in self.held_by.get(n, ()):
+            if child in self.vocabularies:
+                self._find(child)  # now, since the first call of its owner needs the vocabulary
 
     def _take(self, n: int, value: Any) -> None:
         """Notes that object `n` is this one; `taken` keeps it alive, so that its identity means nothing else."""
@@ -163,6 +169,8 @@ class Rebuilder:
             self.taken.pop(id(self.objects[n]), None)
         self.objects[n] = value
         self.taken[id(value)] = value
+        if n in self.vocabularies:
+            hooks.restore_vocabulary(value, self.vocabularies[n], self.paths[n])
 
     def _place_children(self, owner: int) -> None:
         for child, position in self.held_by.get(owner, ()):
@@ -402,6 +410,10 @@ class Rebuilder:
                 # A layer whose weights were set by hand was never built: it has no shapes to tell.
                 shapes = _shapes(self._decode(entry.get("build_config")))
                 keras_api.set_object_facts(value, build_shapes_dict=shapes)
+            if entry["built"] and type(value) is keras_api.keras.layers.Normalization:
+                # `adapt` built it for the shape of its data; the rebuild did so for that of the first call.
+                shape = self._decode(entry.get("build_config"))["input_shape"]
+                keras_api.set_object_facts(value, build_input_shape=shape)
 
     # --- errors -------------------------------------------------------------------------------------
 

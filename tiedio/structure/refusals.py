@@ -12,23 +12,16 @@ from typing import Any
 from tiedio import arrays, keras_api, slots
 from tiedio.errors import ModelError
 
-# Attribute of Keras's preprocessing layers that is `None` when their state was adapted and stands in no config.
-_GIVEN = {
-    "Normalization": "input_mean",
-    "IntegerLookup": "input_vocabulary",
-    "StringLookup": "input_vocabulary",
-    "TextVectorization": "input_vocabulary",
-}
-_HOOKS = ("save_own_variables", "load_own_variables", "save_assets", "load_assets")
-
 
 def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
     """Raises `ModelError` for the first object that holds state which no slot shows."""
     held = {id(slot.variable) for slot in walk.slots}
     for found in walk.objects:
-        _refuse_hooks(found)
+        _refuse_saved_model(found)
         _refuse_class_state(found)
         for name, value in slots.own_attributes(found.value).items():
+            if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):
+                continue  # saved with the vocabulary; a count that only goes on inside `adapt`
             _refuse_attribute(slots.join(found.path, name), value)
         for function in _functions(slots.own_attributes(found.value).values()):
             _refuse_captured_state(found.path, function)
@@ -60,35 +53,14 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
                 )
 
 
-def _refuse_hooks(found: slots.FoundObject) -> None:
-    value = found.value
-    if not isinstance(value, keras_api.Layer):
-        return
-    if type(value).__name__ == "TFSMLayer":
+def _refuse_saved_model(found: slots.FoundObject) -> None:
+    if type(found.value).__name__ == "TFSMLayer":
         raise ModelError(
             "the layer's weights and code are in a SavedModel folder, outside of the file",
             path=found.path,
             expected="layers whose weights are Keras variables",
             found="TFSMLayer",
             remedy="rebuild the layer in Keras",
-        )
-    given = _GIVEN.get(type(value).__name__)
-    # `TextVectorization` keeps its vocabulary in a lookup layer of its own.
-    keeper = getattr(value, "_lookup_layer", value)
-    if type(value).__name__ == "Discretization" and value.num_bins is None:
-        return  # its boundaries were given, not adapted
-    if given is not None and getattr(keeper, given, None) is not None:
-        return
-    own = [hook for hook in _HOOKS if keras_api.overrides(value, hook, *keras_api.RAW_SLOTS_SUFFICE)]
-    if own:
-        raise ModelError(
-            "the layer stores state through hooks, which format 1 does not carry",
-            path=found.path or "the model",
-            expected="state in variables only",
-            found=f"{type(value).__name__} overrides {', '.join(own)}",
-            remedy="pass vocabularies and statistics to the constructor instead of adapting"
-            if given
-            else "hold the state in variables or in get_config",
         )
 
 

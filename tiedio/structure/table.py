@@ -226,6 +226,9 @@ def _config_of(value: Any, number: Mapping[int, int], path: str) -> tuple[Any, s
         ) from error
     if not keras_api.overrides(value, "from_config"):
         config = _accepted(type(value), config)
+    if keras_api.reads_vocabulary(value):
+        # Keras forgets the text file that it came from, and the model must load where that file is not.
+        config["vocabulary"] = [arrays.as_number(token) for token in value.get_vocabulary(include_special_tokens=False)]
     return configs.encode(config, number, path), None
 
 

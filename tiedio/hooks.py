@@ -1,0 +1,270 @@
+"""The saving hooks of objects: what a class stores by `save_own_variables` and `save_assets`, and vocabularies.
+
+Slots are always stored raw. Where a class has hooks of its own, they run as well, since they may carry more than
+variables; after loading, every slot below the object must still hold the file's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tiedio import keras_api, slots
+from tiedio.errors import MismatchError, ModelError, RebuildError, TiedioError, one_line
+from tiedio.manifest import SAFETENSORS_CODES, Stored, is_file_path
+
+VARIABLES = ("save_own_variables", "load_own_variables")
+ASSETS = ("save_assets", "load_assets")
+
+Read = Callable[[Stored], np.ndarray[Any, Any]]
+"""The value of a stored tensor, as an array of its dtype and shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What hooks gave: a record for each key, and the array behind each tensor that is no slot's."""
+
+    stored: tuple[Stored, ...]
+    sources: dict[str, Any]
+
+
+def describe(objects: Sequence[tuple[str, Any]], variables: Mapping[str, Any]) -> Kept:
+    """Runs the saving hooks of live objects and notes their vocabularies.
+
+    Args:
+        objects: path and object, of layers and optimizers alike.
+        variables: the variable of each canonical slot.
+
+    Raises:
+        ModelError: if a hook fails, or gives what a file cannot hold.
+    """
+    stored: list[Stored] = []
+    sources: dict[str, Any] = {}
+    for path, value in objects:
+        for hook, key, item in _given(path, value):
+            where = "/".join([slots.join(path, f"@{hook}"), *(slots.escape(part) for part in key.split("/"))])
+            array = _as_array(item, where)
+            slot = _slot_of(item, array, path, variables) if hook == "variables" else None
+            stored.append(Stored(path, hook, key, slot or where, str(array.dtype), array.shape))
+            if slot is None:
+                sources[where] = array
+    return Kept(tuple(stored), sources)
+
+
+def _slot_of(item: Any, array: np.ndarray[Any, Any], owner: str, variables: Mapping[str, Any]) -> str | None:
+    """The slot whose variable the hook stored, as it is or copied: each tensor goes into the file once."""
+    for path, variable in variables.items():
+        if item is variable:
+            return path
+    for path, variable in variables.items():
+        below = not owner or path.startswith(f"{owner}/")
+        if below and tuple(variable.shape) == array.shape and keras_api.storage_dtype(variable) == str(array.dtype):
+            value = keras_api.keras.ops.convert_to_numpy(keras_api.raw_value(variable))
+            if value.tobytes() == array.tobytes():
+                return path
+    return None
+
+
+def _given(path: str, value: Any) -> Iterator[tuple[str, str, Any]]:
+    """Hook, key and value of all that one object stores."""
+    if isinstance(value, keras_api.LOOKUPS):
+        yield from (("vocabulary", key, item) for key, item in _vocabulary_of(value).items())
+    if _has(value, VARIABLES):
+        store: dict[str, Any] = {}
+        _run(path, value, VARIABLES[0], store, ModelError)
+        for key, item in store.items():
+            if not isinstance(key, str):
+                raise _refused(path, value, VARIABLES[0], "string keys", repr(key))
+            yield "variables", key, item
+    if _has(value, ASSETS):
+        with tempfile.TemporaryDirectory(prefix="tiedio-") as folder:
+            _run(path, value, ASSETS[0], folder, ModelError)
+            for name, content in _files(folder, path, value):
+                yield "assets", name, content
+
+
+def _has(value: Any, hooks: tuple[str, str]) -> bool:
+    return any(keras_api.overrides(value, hook, *keras_api.NO_HOOKS_NEEDED) for hook in hooks if hasattr(value, hook))
+
+
+def has_hooks(value: Any) -> bool:
+    """Whether the class of an object has saving hooks of its own, which have to run."""
+    return _has(value, VARIABLES) or _has(value, ASSETS)
+
+
+def _run(path: str, value: Any, hook: str, argument: Any, error_class: type[TiedioError]) -> None:
+    """Calls a hook of user code, which may raise anything; what it raises is told with the place."""
+    act = getattr(value, hook, None)
+    if act is None:
+        return
+    try:
+        act(argument)
+    except Exception as error:
+        raise error_class(
+            f"{hook} of {type(value).__name__} fails",
+            path=path or "the model",
+            expected=f"{hook} to run on the object as it is",
+            found=f"{type(error).__name__}: {one_line(error)}",
+            remedy=f"mend {hook}",
+        ) from error
+
+
+def _refused(path: str, value: Any, hook: str, expected: str, found: str) -> ModelError:
+    return ModelError(
+        f"{hook} of {type(value).__name__} gives what cannot be stored",
+        path=path or "the model",
+        expected=expected,
+        found=found,
+        remedy=f"mend {hook}, or hold the state in variables or in get_config",
+    )
+
+
+def _as_array(item: Any, where: str) -> np.ndarray[Any, Any]:
+    if slots.is_variable(item):
+        item = keras_api.raw_value(item)
+    array = np.array(keras_api.keras.ops.convert_to_numpy(item) if hasattr(item, "shape") else item)
+    if str(array.dtype) not in SAFETENSORS_CODES:
+        raise ModelError(
+            "a saving hook stored a value that is no array of numbers",
+            path=where,
+            expected=", ".join(SAFETENSORS_CODES),
+            found=str(array.dtype),
+            remedy="write text and the like to a file in save_assets",
+        )
+    return array
+
+
+def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Relative path and bytes of all files in a folder, sorted."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        if not folders and not names and parent != folder:
+            raise _refused(path, value, ASSETS[0], "folders with files in them", "an empty folder")
+        for name in sorted(names):
+            full = os.path.join(parent, name)
+            relative = os.path.relpath(full, folder).replace(os.sep, "/")
+            if os.path.islink(full) or not os.path.isfile(full) or not is_file_path(relative):
+                raise _refused(path, value, ASSETS[0], "regular files with plain names", repr(relative))
+            with open(full, "rb") as file:
+                yield relative, np.frombuffer(file.read(), np.uint8)
+
+
+# --- vocabularies -----------------------------------------------------------------------------------
+
+
+def _vocabulary_of(layer: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Tokens and weights of a lookup layer, if its config does not bring them back."""
+    tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
+    given = layer.input_vocabulary
+    if not tokens or keras_api.reads_vocabulary(layer) or (given is not None and _is_said(given, tokens, layer)):
+        return {}
+    text = json.dumps(tokens, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    found = {"tokens": np.frombuffer(text, np.uint8)}
+    if layer.output_mode == "tf_idf":
+        found["idf_weights"] = np.asarray(layer.idf_weights_const)
+    return found
+
+
+def _plain_tokens(tokens: Any) -> list[Any]:
+    return [token.item() if isinstance(token, np.generic) else token for token in tokens]
+
+
+def _is_said(given: Any, tokens: list[Any], layer: Any) -> bool:
+    """Whether the vocabulary is the one that the constructor was given, with or without its special tokens."""
+    said = _plain_tokens(np.asarray(given).tolist())
+    special = layer.get_vocabulary()[: len(layer.get_vocabulary()) - len(tokens)]
+    weights = layer.input_idf_weights
+    if weights is not None:
+        kept = np.asarray(layer.idf_weights_const)
+        front = len(special)
+        return said == tokens and kept[front : front + len(tokens)].tolist() == np.asarray(weights, kept.dtype).tolist()
+    return said in (tokens, [*_plain_tokens(special), *tokens])
+
+
+def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], path: str) -> None:
+    """Gives a lookup layer, which was made just now, the vocabulary of the file.
+
+    Raises:
+        MismatchError: if the layer is none, or does not take the vocabulary.
+    """
+    try:
+        tokens = json.loads(found["tokens"].tobytes().decode("utf-8"))
+        weights = found.get("idf_weights")
+        front = len(layer.get_vocabulary()) if weights is not None else 0
+        if weights is None:
+            layer.set_vocabulary(tokens)
+        else:
+            layer.set_vocabulary(tokens, idf_weights=weights[front : front + len(tokens)])
+            layer.idf_weights.assign(weights)
+            layer.idf_weights_const = layer.idf_weights.value()
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise MismatchError(
+            "the vocabulary of the file does not fit the layer",
+            path=path,
+            expected="a lookup layer that takes these tokens",
+            found=f"{type(layer).__name__}: {one_line(error)}",
+            remedy="load with the versions of code and Keras that the model was saved with",
+        ) from error
+
+
+# --- loading ----------------------------------------------------------------------------------------
+
+
+def restore(objects: Sequence[tuple[str, Any]], stored: Sequence[Stored], read: Read) -> list[str]:
+    """Runs the loading hooks of rebuilt objects, whose variables have their values already.
+
+    Args:
+        objects: path and object, of layers and optimizers alike.
+        stored: the records of the file.
+        read: gives the value of a record.
+
+    Returns:
+        The paths of the objects whose hooks ran: slots below them must still hold the file's bytes.
+
+    Raises:
+        MismatchError: if the file has values for a hook that the class does not have.
+        RebuildError: if a hook fails.
+    """
+    by_object: dict[str, list[Stored]] = {}
+    for one in stored:
+        if one.hook != "vocabulary":
+            by_object.setdefault(one.object, []).append(one)
+    ran = []
+    for path, value in objects:
+        mine = by_object.pop(path, [])
+        if has_hooks(value):
+            _load(path, value, mine, read)
+            ran.append(path)
+        elif mine:
+            by_object[path] = mine
+            break
+    for path in by_object:
+        raise MismatchError(
+            "the file has values for a saving hook that the class does not have",
+            path=path or "the model",
+            expected="a class with the hooks that it was saved with",
+            found=", ".join(sorted({one.hook for one in by_object[path]})),
+            remedy="load with the code that the model was saved with",
+        )
+    return ran
+
+
+def _load(path: str, value: Any, mine: Sequence[Stored], read: Read) -> None:
+    if _has(value, VARIABLES):
+        store = {one.key: read(one) for one in mine if one.hook == "variables"}
+        _run(path, value, VARIABLES[1], store, RebuildError)
+    if _has(value, ASSETS):
+        with tempfile.TemporaryDirectory(prefix="tiedio-") as folder:
+            for one in mine:
+                if one.hook == "assets":
+                    target = os.path.join(folder, *one.key.split("/"))
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    with open(target, "xb") as file:
+                        file.write(read(one).tobytes())
+            _run(path, value, ASSETS[1], folder, RebuildError)
