@@ -60,6 +60,36 @@ class TransposedDense(keras.layers.Layer):
 
 
 @_register
+class Remembering(keras.layers.Layer):
+    """Keeps numbers and words outside of its variables, and stores them by hooks of its own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.numbers, self.words = np.zeros(2), ""
+
+    def build(self, input_shape: Any) -> None:
+        self.scale = self.add_weight(shape=(input_shape[-1],), name="scale", initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.scale + float(self.numbers.sum()) + len(self.words)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        store["numbers"] = self.numbers
+
+    def load_own_variables(self, store: Any) -> None:
+        self.scale.assign(store["0"])
+        self.numbers = np.array(store["numbers"])
+
+    def save_assets(self, dir_path: str) -> None:
+        (Path(dir_path) / "words").mkdir()
+        (Path(dir_path) / "words" / "é.txt").write_text(self.words, encoding="utf-8")
+
+    def load_assets(self, dir_path: str) -> None:
+        self.words = (Path(dir_path) / "words" / "é.txt").read_text(encoding="utf-8")
+
+
+@_register
 class Holder(keras.layers.Layer):
     """Holds square matrices in an attribute, a list, a tuple and a dict whose keys are odd."""
 
@@ -301,11 +331,26 @@ def odd_places() -> Golden:
     return Golden(model, x, same)
 
 
+def own_hooks() -> Golden:
+    remembering = Remembering(name="remembering")
+    inputs = keras.Input((3,), name="inputs")
+    normalization = layers.Normalization(name="normalization")
+    normalization.adapt(floats(8, 3))
+    ids = keras.Input((2,), dtype="int64", name="ids")
+    lookup = layers.IntegerLookup(output_mode="multi_hot", name="lookup")
+    lookup.adapt(np.array([[7], [9], [7]]))
+    hidden = layers.Dense(3, name="hidden")(remembering(remembering(normalization(inputs))))
+    model = keras.Model([inputs, ids], layers.Concatenate(name="both")([hidden, lookup(ids)]), name="hooked")
+    remembering.numbers, remembering.words = np.array([0.5, 0.25]), "two words"
+    x = [floats(4, 3, seed=2), integers(10, 4, 2).astype("int64")]
+    return Golden(model, x, lambda m: [[m.get_layer("remembering").scale, m.layers[2].scale]])
+
+
 GOLDEN: dict[str, Callable[[], Golden]] = {
     build.__name__: build
     for build in (
         two_convs, siamese_lstm, tied_autoencoder, subclassed, several_roots, node_argument, repeated_layer,
-        frozen_side, sgd_momentum, odd_places,
+        frozen_side, sgd_momentum, odd_places, own_hooks,
     )
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ def with_third() -> Any:
 def record(root: Any) -> manifest.Manifest:
     walk = slots.walk({None: root})
     return manifest.Manifest(
-        format=1,
+        format=2,
         versions={},
         roots=(manifest.Root(None, ""),),
         objects=describe.describe_objects(walk),

@@ -27,7 +27,7 @@ SHAPE_FAULTS = ("unknown key", "missing key", "wrong kind of value", "unknown vi
 
 
 def _schema(name: str) -> Any:
-    return json.loads((resources.files("tiedio") / f"schema/{name}-1.json").read_text(encoding="utf-8"))
+    return json.loads((resources.files("tiedio") / f"schema/{name}-{manifest.FORMAT}.json").read_text(encoding="utf-8"))
 
 
 SCHEMAS = {name: _schema(name) for name in KEYS}
@@ -51,7 +51,7 @@ CONFIG: Any = {
 }  # fmt: skip
 CLASS = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
 MANIFEST: Any = {
-    "format": 1,
+    "format": 2,
     "versions": {
         "tiedio": "0.1.0", "keras": "3.15.1", "backend": "tensorflow", "floatx": "float32",
         "image_data_format": "channels_last",
@@ -79,6 +79,13 @@ MANIFEST: Any = {
     ],
     "constants": [{"name": "@constant/0/0", "dtype": "int32", "shape": [4]}],
     "custom": ["mine>Layer"],
+    "stored": [
+        {"object": "a", "hook": "variables", "key": "0", "tensor": "a/kernel", "dtype": "float32", "shape": [2, 3]},
+        {
+            "object": "a", "hook": "assets", "key": "sub/words.txt", "tensor": "a/@assets/sub/words.txt",
+            "dtype": "uint8", "shape": [7],
+        },
+    ],
 }  # fmt: skip
 STRUCTURE: Any = {
     "objects": [
@@ -194,7 +201,7 @@ def mutants(document: Any) -> Iterator[tuple[str, Any]]:
 def test_the_schema_is_a_json_schema_and_says_which_version_it_describes(name: str) -> None:
     Draft202012Validator.check_schema(SCHEMAS[name])
     assert SCHEMAS[name]["$schema"].endswith("2020-12/schema")
-    assert SCHEMAS[name]["$id"] == f"urn:tiedio:{name}:1"
+    assert SCHEMAS[name]["$id"] == f"urn:tiedio:{name}:{manifest.FORMAT}"
 
 
 def test_there_are_schemas_for_every_readable_format() -> None:
@@ -210,6 +217,7 @@ RECORDS = {
     ("manifest", "variable"): manifest.Variable,
     ("manifest", "optimizer"): manifest.Optimizer,
     ("manifest", "constant"): manifest.TensorSpec,
+    ("manifest", "stored"): manifest.Stored,
     ("structure", None): shape.Table,
     ("structure", "class"): shape.ClassName,
     ("structure", "object"): shape.Entry,
@@ -280,6 +288,8 @@ def test_every_key_of_the_schema_is_in_the_document_for_mutations_and_in_the_des
         "roots_with_odd_names",
         "deferred_sequential_model_built_by_build_and_not_compiled",
         "tied_model_trained_with_sgd_with_nesterov_momentum_and_a_schedule",
+        "a_layer_with_saving_hooks_of_its_own_called_twice",
+        "an_adapted_text_vectorization_before_tied_layers",
     ],
 )
 def test_what_save_writes_is_valid(case: str, tmp_path: Path) -> None:
@@ -312,7 +322,8 @@ def test_the_schema_refuses_every_shape_that_the_reader_refuses(name: str) -> No
         ("manifest", lambda d: d["variables"][0].update(shape=[-1])),
         ("manifest", lambda d: d["variables"][0].update(slots=[])),
         ("manifest", lambda d: d["variables"][0]["slots"][1].update(view={"transpose": [1, 0]})),
-        ("manifest", lambda d: d.update(format=2)),
+        ("manifest", lambda d: d.update(format=1)),
+        ("manifest", lambda d: d["stored"][0].update(hook="other")),
         ("manifest", lambda d: d["objects"][0]["orders"].update(weights=[])),
         ("structure", lambda d: d["objects"][0].update(kind="other")),
         ("structure", lambda d: d["objects"][0].pop("inputs")),
@@ -355,7 +366,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> Header:
 
 def test_the_file_has_four_metadata_keys_and_data_that_starts_on_a_page(header: Header) -> None:
     assert set(header.metadata) == {FORMAT_KEY, *KEYS.values()}
-    assert header.metadata[FORMAT_KEY] == "1"
+    assert header.metadata[FORMAT_KEY] == "2"
     assert header.data_start % 4096 == 0
 
 

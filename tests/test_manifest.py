@@ -23,6 +23,7 @@ from tiedio.manifest import (
     Optimizer,
     Root,
     Slot,
+    Stored,
     TensorSpec,
     Tie,
     Variable,
@@ -34,7 +35,7 @@ BIAS = Variable((Slot("a/bias"),), (3,), "float32", "bias", "a/bias", trainable=
 MOMENTUM = Variable((Slot("@optimizer/momentums/a/kernel"),), (2, 3), "float32", "m", "sgd/m", created_trainable=False)
 KIND = "wrong kind of value"
 WHOLE = Manifest(
-    format=1,
+    format=2,
     versions=VERSIONS,
     roots=(Root("one", ""), Root("two", "a")),
     objects=(
@@ -46,6 +47,11 @@ WHOLE = Manifest(
     optimizers=(Optimizer("@optimizer", ("",), "SGD", True, ("a/kernel",), ("a/kernel",), "bias"),),
     constants=(TensorSpec("@constant/0", "int32", (4,)),),
     custom=("mine>Layer",),
+    stored=(
+        Stored("a", "variables", "0", "a/kernel", "float32", (2, 3)),
+        Stored("b", "assets", "sub/words.txt", "b/@assets/sub/words.txt", "uint8", (7,)),
+        Stored("@optimizer", "variables", "notes", "@optimizer/@own_variables/notes", "float64", (2,)),
+    ),
 )
 DOCUMENT = json.loads(WHOLE.to_json())
 
@@ -106,6 +112,8 @@ def test_ties_shared_objects_and_tensors_are_derived() -> None:
         TensorSpec("a/bias", "float32", (3,)),
         TensorSpec("@optimizer/momentums/a/kernel", "float32", (2, 3)),
         TensorSpec("@constant/0", "int32", (4,)),
+        TensorSpec("b/@assets/sub/words.txt", "uint8", (7,)),
+        TensorSpec("@optimizer/@own_variables/notes", "float64", (2,)),
     )
 
 
@@ -140,7 +148,42 @@ def test_another_version_is_refused_before_its_keys_are_looked_at(version: int, 
         read({"format": version, "what": "no version knows this key"})
     assert what in caught.value.what
     assert remedy in str(caught.value.remedy)
-    assert (caught.value.expected, caught.value.found) == ("format 1", f"format {version}")
+    assert (caught.value.expected, caught.value.found) == ("format 1, 2", f"format {version}")
+
+
+def test_a_key_of_a_newer_version_is_unknown_to_an_older_one() -> None:
+    with pytest.raises(FormatError, match="unknown key") as caught:
+        read({**DOCUMENT, "format": 1})
+    assert (caught.value.expected, caught.value.found) == ("only keys of format 1", "'stored'")
+    old = {key: value for key, value in DOCUMENT.items() if key != "stored"}
+    assert read({**old, "format": 1}).stored == ()
+
+
+@pytest.mark.parametrize(
+    ("position", "change", "problem"),
+    [
+        (0, {"object": "nowhere"}, "no object 'nowhere'"),
+        (0, {"hook": "other"}, "unknown hook 'other'"),
+        (0, {"shape": [3, 2]}, "differs from its variable 'a/kernel'"),
+        (0, {"dtype": "float16"}, "differs from its variable 'a/kernel'"),
+        (1, {"key": "../words.txt"}, "unsafe name"),
+        (1, {"key": "/words.txt"}, "unsafe name"),
+        (1, {"key": "sub//words.txt"}, "unsafe name"),
+        (1, {"key": "C:words.txt"}, "unsafe name"),
+        (1, {"key": "sub\\words.txt"}, "unsafe name"),
+        (1, {"key": ""}, "unsafe name"),
+        (1, {"key": "a\nb"}, "unsafe name"),
+        (1, {"tensor": "@constant/0"}, "stands twice"),
+        (1, {"shape": [-7]}, "negative size"),
+        (2, {"object": "a", "key": "0"}, "key '0' of 'a' stands twice"),
+    ],
+)
+def test_a_hook_that_contradicts_the_rest_is_refused(position: int, change: dict[str, Any], problem: str) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["stored"][position].update(change)
+    with pytest.raises(FormatError) as caught:
+        read(document)
+    assert problem in str(caught.value.found)
 
 
 @pytest.mark.parametrize("version", ["1", 1.0, True, None, [1]])

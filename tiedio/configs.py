@@ -155,7 +155,11 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
     if key == "$bytes" and isinstance(inner, str):
         return base64.b64decode(inner, validate=True)
     raise FormatError(
-        "unknown key in a config", path="structure", found=repr(key)[:60], expected="a key of format 1", remedy=DAMAGED
+        "unknown key in a config",
+        path="structure",
+        found=repr(key)[:60],
+        expected="a key of a known format",
+        remedy=DAMAGED,
     )
 
 

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import keras_api, slots
+from tiedio import arrays, keras_api, slots, values
 from tiedio.errors import MismatchError, ModelError, RebuildError, TiedioError, one_line
 from tiedio.manifest import SAFETENSORS_CODES, Stored, is_file_path
 
 VARIABLES = ("save_own_variables", "load_own_variables")
 ASSETS = ("save_assets", "load_assets")
+
+_MARKS = {"variables": "@own_variables", "assets": "@assets", "vocabulary": "@vocabulary"}
+"""How the path of a tensor goes on from its object; no slot has these segments."""
 
 Read = Callable[[Stored], np.ndarray[Any, Any]]
 """The value of a stored tensor, as an array of its dtype and shape."""
@@ -48,7 +51,7 @@ def describe(objects: Sequence[tuple[str, Any]], variables: Mapping[str, Any]) -
     sources: dict[str, Any] = {}
     for path, value in objects:
         for hook, key, item in _given(path, value):
-            where = "/".join([slots.join(path, f"@{hook}"), *(slots.escape(part) for part in key.split("/"))])
+            where = "/".join([slots.join(path, _MARKS[hook]), *(slots.escape(part) for part in key.split("/"))])
             array = _as_array(item, where)
             slot = _slot_of(item, array, path, variables) if hook == "variables" else None
             stored.append(Stored(path, hook, key, slot or where, str(array.dtype), array.shape))
@@ -63,11 +66,10 @@ def _slot_of(item: Any, array: np.ndarray[Any, Any], owner: str, variables: Mapp
         if item is variable:
             return path
     for path, variable in variables.items():
+        alike = tuple(variable.shape) == array.shape and keras_api.storage_dtype(variable) == str(array.dtype)
         below = not owner or path.startswith(f"{owner}/")
-        if below and tuple(variable.shape) == array.shape and keras_api.storage_dtype(variable) == str(array.dtype):
-            value = keras_api.keras.ops.convert_to_numpy(keras_api.raw_value(variable))
-            if value.tobytes() == array.tobytes():
-                return path
+        if alike and below and values.array_of(variable).tobytes() == array.tobytes():
+            return path
     return None
 
 
@@ -126,9 +128,8 @@ def _refused(path: str, value: Any, hook: str, expected: str, found: str) -> Mod
 
 
 def _as_array(item: Any, where: str) -> np.ndarray[Any, Any]:
-    if slots.is_variable(item):
-        item = keras_api.raw_value(item)
-    array = np.array(keras_api.keras.ops.convert_to_numpy(item) if hasattr(item, "shape") else item)
+    known = slots.is_variable(item) or arrays.array_kind(item) is not None
+    array = values.array_of(item) if known else np.array(item)
     if str(array.dtype) not in SAFETENSORS_CODES:
         raise ModelError(
             "a saving hook stored a value that is no array of numbers",

@@ -42,7 +42,7 @@ class TensorSpec:
 class Slot:
     """A place that holds a variable.
 
-    `view` is kept for weights that are computed from another slot's variable; format 1 knows no view,
+    `view` is kept for weights that are computed from another slot's variable; no format knows a view yet,
     so it is always `None`.
     """
 
@@ -340,6 +340,10 @@ def _stored_problems(manifest: Manifest, owners: set[str]) -> Iterator[str]:
             yield f"key {one.key!r} of {one.object!r} differs from its variable {one.tensor!r}"
         if one.hook == "assets" and not is_file_path(one.key):
             yield f"an asset has an unsafe name {one.key!r}"
+    for owner, hook, key in keys:
+        parts = key.split("/")
+        above = ("/".join(parts[:n]) for n in range(1, len(parts)))
+        yield from (f"asset {a!r} of {owner!r} is file and folder" for a in above if (owner, hook, a) in keys)
 
 
 def is_file_path(name: str) -> bool:

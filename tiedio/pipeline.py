@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tiedio import (
 )
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
+from tiedio.custom import custom_objects_of
 from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Stored, TensorSpec, Variable
@@ -138,7 +138,7 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
         variables=variables,
         optimizers=trained.optimizers,
         constants=constants,
-        custom=tuple(sorted(_custom_objects(walk))),
+        custom=tuple(sorted(custom_objects_of(walk))),
         stored=kept.stored,
     )
     return Snapshot(walk, manifest, table.record, trained.record, sources | table.constants | kept.sources)
@@ -341,7 +341,7 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
     """
     manifest = Manifest.from_json(metadata[MANIFEST_KEY])
     parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
-    custom = _custom_objects(snapshot.walk)
+    custom = custom_objects_of(snapshot.walk)
     with session.untouched_randomness(), session.untouched_names(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -410,48 +410,3 @@ def _differences(old: Any, new: Any, where: tuple[Any, ...]) -> Iterator[tuple[t
             yield from _differences(first, second, (*where, position))
     elif old != new or type(old) is not type(new):
         yield where, repr(old)[:200], repr(new)[:200]
-
-
-# --- custom classes of live models ------------------------------------------------------------------
-
-
-def _custom_objects(walk: slots.Walk) -> dict[str, Any]:
-    """Classes and functions outside Keras that the live models use, by registered name."""
-    custom: dict[str, Any] = {}
-    pending: list[Any] = [found.value for found in walk.objects]
-    for found in walk.objects:
-        if isinstance(found.value, keras_api.Model) and found.value.compiled:
-            pending.append(keras_api.compile_arguments(found.value))
-            pending.append(found.value.optimizer)
-    for slot in walk.slots:
-        pending.extend((slot.variable.regularizer, slot.variable.constraint))
-    seen: set[int] = set()
-    while pending:
-        value = pending.pop()
-        if id(value) in seen or isinstance(value, (str, int, float, bytes, type(None))) or slots.is_variable(value):
-            continue
-        seen.add(id(value))
-        if isinstance(value, (list, tuple, set, frozenset)):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, types.FunctionType):
-            _note(custom, value)
-        elif hasattr(value, "get_config") and not isinstance(value, type):
-            _note(custom, type(value))
-            pending.extend(slots.own_attributes(value).values())
-    return custom
-
-
-def _note(custom: dict[str, Any], symbol: Any) -> None:
-    if (symbol.__module__ or "").partition(".")[0] in ("keras", "keras_hub") or symbol.__name__ == "<lambda>":
-        return
-    name = keras_api.class_reference(symbol)["registered_name"]
-    if custom.setdefault(name, symbol) is not symbol:
-        raise ModelError(
-            "two classes or functions have one name, so a file cannot tell them apart",
-            path=name,
-            found=" and ".join(f"{one.__module__}.{one.__qualname__}" for one in (custom[name], symbol)),
-            remedy="register them under different names with keras.saving.register_keras_serializable",
-            expected="one class or function for each name",
-        )

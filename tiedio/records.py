@@ -61,7 +61,7 @@ def decode(kind: Any, value: Any, where: str) -> Any:
             raise FormatError(
                 "unknown view",
                 path=where,
-                expected="none of format 1",
+                expected="null: no format has views yet",
                 found=_short(value),
                 remedy="upgrade: pip install --upgrade tiedio",
             )

@@ -156,6 +156,12 @@ def reads_vocabulary(layer: Any) -> bool:
     return bool(vars(lookup).get("_has_input_vocabulary")) and lookup.input_vocabulary is None
 
 
+def set_adapted_shape(layer: Any, build_config: Any) -> None:
+    """Gives a `Normalization` the shape of the data that it was adapted to; a rebuild took that of its first call."""
+    if type(layer) is keras.layers.Normalization:
+        object.__setattr__(layer, "_build_input_shape", build_config["input_shape"])
+
+
 def policy_of(layer: Any) -> Any:
     """The config of a layer's dtype policy."""
     return keras.dtype_policies.serialize(layer.dtype_policy)

@@ -8,6 +8,7 @@ from typing import Any
 from tiedio import arrays, configs, hooks, keras_api, session, slots
 from tiedio.errors import RebuildError, TiedioError, one_line
 from tiedio.structure import audit
+from tiedio.structure.facts import set_facts, shapes_of
 
 Fresh = Callable[[str], Any]
 Reference = Callable[[Any], Any]
@@ -85,7 +86,7 @@ class Rebuilder:
         for owner in range(len(self.entries)):
             self._place_children(owner)
         for n, entry in enumerate(self.entries):
-            self._set_facts(self.objects[n], entry)
+            set_facts(self.objects[n], entry, self._decode)
         for value in self.objects.values():
             keras_api.refresh_names(value)
         return [self.objects[n] for n in range(len(self.entries))]
@@ -359,7 +360,7 @@ class Rebuilder:
                 self._build_object(n)
             if not self.objects[n].built:
                 config = self._decode(self.entries[n].get("build_config"))
-                keras_api.mark_built(self.objects[n], _shapes(config))
+                keras_api.mark_built(self.objects[n], shapes_of(config))
 
     def _built_child(self, n: int) -> Any:
         """Object `n`; if its owner has not made it yet, the owner is built first, since its call may make it."""
@@ -395,26 +396,6 @@ class Rebuilder:
             for child, position in self.held_by.get(n, ())
         )
 
-    def _set_facts(self, value: Any, entry: Mapping[str, Any]) -> None:
-        """Names, paths and records of building, as they were."""
-        if "inner_names" in entry:
-            keras_api.rename_inner_graph(value, *entry["inner_names"])
-        if "path" in entry:
-            keras_api.set_object_facts(value, path=entry["path"], parent_path=entry["parent_path"])
-            keras_api.set_policy(value, self._decode(entry["policy"]))
-            if not entry["built"] and value.built and keras_api.graph_of(value) is None:
-                value.built = False
-            elif entry["built"] and not value.built:
-                keras_api.mark_built(value, _shapes(self._decode(entry.get("build_config"))))
-            if entry["kind"] == "object" and not keras_api.overrides(value, "get_build_config"):
-                # A layer whose weights were set by hand was never built: it has no shapes to tell.
-                shapes = _shapes(self._decode(entry.get("build_config")))
-                keras_api.set_object_facts(value, build_shapes_dict=shapes)
-            if entry["built"] and type(value) is keras_api.keras.layers.Normalization:
-                # `adapt` built it for the shape of its data; the rebuild did so for that of the first call.
-                shape = self._decode(entry.get("build_config"))["input_shape"]
-                keras_api.set_object_facts(value, build_input_shape=shape)
-
     # --- errors -------------------------------------------------------------------------------------
 
     def _guard(self, n: int, act: Callable[[], Any]) -> Any:
@@ -444,10 +425,3 @@ def _steps(steps: Sequence[Any]) -> tuple[slots.Step, ...]:
 
 def _stamp(n: int) -> str:
     return f"tiedio:{n}"
-
-
-def _shapes(build_config: Any) -> Any:
-    """What Keras notes of `build`'s arguments, from what `get_build_config` tells of it."""
-    if build_config is None:
-        return None
-    return build_config.get("shapes_dict", build_config)

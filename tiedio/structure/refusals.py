@@ -1,4 +1,4 @@
-"""What format 1 does not carry is refused by name, before anything is written: never lost without a word."""
+"""What the format does not carry is refused by name, before anything is written: never lost without a word."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def tabulate(walk: slots.Walk) -> Table:
 
     Raises:
         ModelError: if an object cannot be described: no config, a config with a value that JSON cannot carry,
-            or state that format 1 does not carry.
+            or state that the format does not carry.
     """
     refuse_what_cannot_be_carried(walk)
     number = {id(found.value): n for n, found in enumerate(walk.objects)}

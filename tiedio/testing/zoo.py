@@ -13,6 +13,7 @@ from __future__ import annotations
 from tiedio.testing import (  # noqa: F401
     zoo_flags,
     zoo_graphs,
+    zoo_hooks,
     zoo_kinds,
     zoo_models,
     zoo_objects,

@@ -1,0 +1,34 @@
+"""Names, paths and records of building of a rebuilt object: what no constructor takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tiedio import keras_api
+
+
+def set_facts(value: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any]) -> None:
+    """Names, paths and records of building, as they were."""
+    if "inner_names" in entry:
+        keras_api.rename_inner_graph(value, *entry["inner_names"])
+    if "path" in entry:
+        keras_api.set_object_facts(value, path=entry["path"], parent_path=entry["parent_path"])
+        keras_api.set_policy(value, decode(entry["policy"]))
+        if not entry["built"] and value.built and keras_api.graph_of(value) is None:
+            value.built = False
+        elif entry["built"] and not value.built:
+            keras_api.mark_built(value, shapes_of(decode(entry.get("build_config"))))
+        if entry["kind"] == "object" and not keras_api.overrides(value, "get_build_config"):
+            # A layer whose weights were set by hand was never built: it has no shapes to tell.
+            shapes = shapes_of(decode(entry.get("build_config")))
+            keras_api.set_object_facts(value, build_shapes_dict=shapes)
+        if entry["built"]:
+            keras_api.set_adapted_shape(value, decode(entry.get("build_config")))
+
+
+def shapes_of(build_config: Any) -> Any:
+    """What Keras notes of `build`'s arguments, from what `get_build_config` tells of it."""
+    if build_config is None:
+        return None
+    return build_config.get("shapes_dict", build_config)
