@@ -180,6 +180,58 @@ def test_a_loading_hook_that_changes_a_variable_is_refused_when_saving(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@keras.saving.register_keras_serializable("tests_hooks")
+class Meddling(Remembering):
+    """Refers to another layer, and changes that one's kernel while it loads."""
+
+    def __init__(self, other: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.other = other
+
+    def get_config(self) -> Any:
+        return super().get_config() | {"other": keras.saving.serialize_keras_object(self.other)}
+
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        return cls(keras.saving.deserialize_keras_object(config.pop("other")), **config)
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        self.other.kernel.assign(2 * self.other.kernel)
+
+
+def test_a_loading_hook_that_changes_a_variable_of_another_layer_is_refused_when_saving(tmp_path: Path) -> None:
+    inputs, dense = keras.Input((3,)), layers.Dense(3, name="dense")
+    model = keras.Model(inputs, Meddling(dense, name="meddling")(dense(inputs)))
+    with pytest.raises(ModelError, match="left another value") as caught:
+        tiedio.save(model, tmp_path / "m.safetensors")
+    assert caught.value.path == "dense/kernel"
+
+
+@keras.saving.register_keras_serializable("tests_hooks")
+class Replacing(Remembering):
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        self._tracker.unlock()
+        self.scale = keras.Variable(store["0"], name="scale")
+        self._tracker.lock()
+
+
+@keras.saving.register_keras_serializable("tests_hooks")
+class Freezing(Remembering):
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        self.scale.trainable = False
+
+
+@pytest.mark.parametrize(("cls", "what"), [(Replacing, "another variable"), (Freezing, "would not come back the same")])
+def test_a_loading_hook_that_changes_the_model_is_refused_when_saving(cls: Any, what: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=what) as caught:
+        tiedio.save(model_of(cls(name="layer")), tmp_path / "m.safetensors")
+    assert str(caught.value.path).startswith("layer/scale")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_loading_hook_that_forgets_something_is_refused_when_saving(tmp_path: Path) -> None:
     layer = Forgetting(name="layer")
     model = model_of(layer)

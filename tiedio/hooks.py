@@ -1,7 +1,7 @@
 """The saving hooks of objects: what a class stores by `save_own_variables` and `save_assets`, and vocabularies.
 
 Slots are always stored raw. Where a class has hooks of its own, they run as well, since they may carry more than
-variables; after loading, every slot below the object must still hold the file's bytes.
+variables; after loading, every slot within their reach must still hold the file's bytes.
 """
 
 from __future__ import annotations
@@ -98,6 +98,18 @@ def _has(value: Any, hooks: tuple[str, str]) -> bool:
 def has_hooks(value: Any) -> bool:
     """Whether the class of an object has saving hooks of its own, which have to run."""
     return _has(value, VARIABLES) or _has(value, ASSETS)
+
+
+def within_reach(objects: Sequence[tuple[str, Any]]) -> dict[int, Any]:
+    """The variables, by identity, that hooks of these objects may touch: all that an object with hooks reaches."""
+    reached: dict[int, Any] = {}
+    for _, value in objects:
+        if has_hooks(value):
+            reached |= {id(slot.variable): slot.variable for slot in slots.walk({None: value}).slots}
+            if isinstance(value, keras_api.BaseOptimizer):
+                known = (*value.variables, *keras_api.optimizer_variables(value))
+                reached |= {id(variable): variable for variable in known}
+    return reached
 
 
 def _run(path: str, value: Any, hook: str, argument: Any, error_class: type[TiedioError]) -> None:
@@ -217,7 +229,7 @@ def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], pa
 # --- loading ----------------------------------------------------------------------------------------
 
 
-def restore(objects: Sequence[tuple[str, Any]], stored: Sequence[Stored], read: Read) -> list[str]:
+def restore(objects: Sequence[tuple[str, Any]], stored: Sequence[Stored], read: Read) -> bool:
     """Runs the loading hooks of rebuilt objects, whose variables have their values already.
 
     Args:
@@ -226,7 +238,7 @@ def restore(objects: Sequence[tuple[str, Any]], stored: Sequence[Stored], read: 
         read: gives the value of a record.
 
     Returns:
-        The paths of the objects whose hooks ran: slots below them must still hold the file's bytes.
+        Whether any hook ran.
 
     Raises:
         MismatchError: if the file has values for a hook that the class does not have.
@@ -236,12 +248,12 @@ def restore(objects: Sequence[tuple[str, Any]], stored: Sequence[Stored], read: 
     for one in stored:
         if one.hook != "vocabulary":
             by_object.setdefault(one.object, []).append(one)
-    ran = []
+    ran = False
     for path, value in objects:
         mine = by_object.pop(path, [])
         if has_hooks(value):
             _load(path, value, mine, read)
-            ran.append(path)
+            ran = True
         elif mine:
             by_object[path] = mine
             break

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Rebuilt models: roots by name, the walk over them, and the variable of each tensor."""
+    """Rebuilt models: roots by name, the walk over them, the variable of each tensor, and what is expected of them."""
 
     roots: dict[str | None, Any]
     walk: slots.Walk
@@ -105,7 +106,7 @@ class Restored:
     variables: dict[str, Any]
     trained: training.Training
     hooked: list[tuple[str, Any]]
-    stored: tuple[Stored, ...]
+    expected: Manifest
 
 
 def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
@@ -222,7 +223,7 @@ def _restore(
     named = [from_file, parsed.structure["nodes"], compiled, regularizers]
     audit(named, custom_objects, safe_mode, parsed.path)
     constants = {spec.name: spec for spec in manifest.constants}
-    stored = [one for one in manifest.stored if compile or one.object not in {o.path for o in manifest.optimizers}]
+    stored = _stored(manifest, compile)
     number = {record.path: n for n, record in enumerate(manifest.objects)}
     vocabularies: dict[int, dict[str, Any]] = {}
     for one in stored:
@@ -264,17 +265,21 @@ def _restore(
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
             variables |= training.restore_facts(walk, of_optimizer, revive)
             trained = training.describe_training(walk)
-    found = (*describe.describe_variables(walk), *trained.variables())
     expected = manifest if compile else _without_optimizers(manifest, of_model)
+    _close(expected, walk, trained)
+    wanted = {spec.slots[0].path for spec in expected.variables}
+    values_of = {path: variables[path] for path in sorted(wanted)}
+    return Restored(roots, walk, objects, values_of, trained, _hooked(walk, compile), expected)
+
+
+def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> None:
+    """Raises `MismatchError` unless a rebuilt model is what the manifest says."""
     closing.require_equal(
         expected,
         describe.describe_objects(walk),
-        found,
+        (*describe.describe_variables(walk), *trained.variables()),
         remedy="load the file with the versions of code and Keras that it was saved with",
     )
-    wanted = {spec.slots[0].path for spec in expected.variables}
-    values_of = {path: variables[path] for path in sorted(wanted)}
-    return Restored(roots, walk, objects, values_of, trained, _hooked(walk, compile), tuple(stored))
 
 
 def _stored_array(read: Callable[[str], np.ndarray[Any, Any]], one: Stored) -> np.ndarray[Any, Any]:
@@ -293,13 +298,28 @@ def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, che
     Raises:
         MismatchError, RebuildError: if a hook fails, or leaves another value than the file's in a slot.
     """
-    hooked = [path for path, value in restored.hooked if hooks.has_hooks(value)]
+    within_reach = hooks.within_reach(restored.hooked)
     for path, variable in restored.variables.items():
-        if not check or _is_below(path, hooked):
+        if not check or id(variable) in within_reach:
             values.fill(variable, read(path), path)
-    ran = hooks.restore(restored.hooked, restored.stored, lambda one: _stored_array(read, one))
+    if not hooks.restore(restored.hooked, restored.expected.stored, lambda one: _stored_array(read, one)):
+        return
+    # User code has run: what it left is looked at once more.
+    walk = slots.walk(restored.roots)
+    kept = {slot.path: slot.variable for slot in restored.walk.slots}
+    replaced = [slot.path for slot in walk.slots if kept.get(slot.path) is not slot.variable]
+    if replaced:
+        raise MismatchError(
+            "a loading hook put another variable into a slot",
+            path=replaced[0],
+            expected="the variable that the rebuild made",
+            found="another one",
+            remedy="let load_own_variables assign to the variables that are there",
+        )
+    trained = training.describe_training(walk) if restored.trained is not training.NOTHING else training.NOTHING
+    _close(restored.expected, walk, trained)
     for path, variable in restored.variables.items():
-        if _is_below(path, ran) and not np.array_equal(as_bytes(values.array_of(variable)), read(path)):
+        if id(variable) in within_reach and not np.array_equal(as_bytes(values.array_of(variable)), read(path)):
             raise MismatchError(
                 "a loading hook left another value than the file's",
                 path=path,
@@ -309,14 +329,16 @@ def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, che
             )
 
 
-def _is_below(path: str, owners: Sequence[str]) -> bool:
-    return any(not owner or path.startswith(f"{owner}/") for owner in owners)
-
-
 def _without_optimizers(manifest: Manifest, of_model: list[Variable]) -> Manifest:
-    return Manifest(
-        manifest.format, manifest.versions, manifest.roots, manifest.objects, tuple(of_model), (), manifest.constants
+    return dataclasses.replace(
+        manifest, variables=tuple(of_model), optimizers=(), stored=_stored(manifest, compile=False)
     )
+
+
+def _stored(manifest: Manifest, compile: bool) -> tuple[Stored, ...]:
+    """What hooks stored, without those of optimizers if no model is compiled."""
+    optimizers = {optimizer.path for optimizer in manifest.optimizers}
+    return tuple(one for one in manifest.stored if compile or one.object not in optimizers)
 
 
 def _fresh(spec: Variable) -> Any:
