@@ -245,6 +245,32 @@ def test_a_layer_that_was_adapted_comes_back_adapted(name: str, tmp_path: Path) 
     assert_round_trip(model, inputs=x, train=False, folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("make", "attribute", "value"),
+    [
+        (lambda i: kl.GRU(2, use_cudnn=False, name="layer")(i["float"]), "use_cudnn", False),
+        (lambda i: kl.LSTM(2, use_cudnn=False, name="layer")(i["float"]), "use_cudnn", False),
+        (lambda i: kl.CategoryEncoding(4, sparse=True, name="layer")(i["int"]), "sparse", True),
+        (
+            lambda i: kl.MaxNumBoundingBoxes(2, fill_value=-3, bounding_box_format="xyxy", name="layer")(i["boxes"]),
+            "fill_value",
+            -3,
+        ),
+    ],
+    ids=["GRU", "LSTM", "CategoryEncoding", "MaxNumBoundingBoxes"],
+)
+def test_an_argument_that_keras_leaves_out_of_its_config_comes_back(
+    make: Callable[[Any], Any], attribute: str, value: Any, tmp_path: Path
+) -> None:
+    inputs: dict[str, Any] = {"float": keras.Input((3, 2)), "int": keras.Input((3,), dtype="int32")}
+    inputs["boxes"] = {"images": keras.Input((4, 4, 3)), "bounding_boxes": {}}
+    inputs["boxes"]["bounding_boxes"] = {"boxes": keras.Input((None, 4)), "labels": keras.Input((None,))}
+    outputs = make(inputs)
+    model = keras.Model(keras.tree.flatten(inputs), outputs)
+    tiedio.save(model, tmp_path / "model.safetensors")
+    assert getattr(tiedio.load(tmp_path / "model.safetensors").get_layer("layer"), attribute) == value
+
+
 def test_what_the_file_would_not_carry_is_refused_by_name(tmp_path: Path) -> None:
     layer = _saved_model()
     inputs = keras.Input((2,))

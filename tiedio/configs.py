@@ -163,6 +163,15 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
     )
 
 
+def is_data(value: Any) -> bool:
+    """Whether a value is a number, a string, or a container of them: what a config can say by itself."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_data, value))
+    if isinstance(value, Mapping):
+        return all(map(is_data, value.values()))
+    return isinstance(value, (str, int, float, type(None)))
+
+
 def references(value: Any, key: str = "$object") -> list[Any]:
     """All references of one kind inside an encoded config, in order."""
     found: list[Any] = []

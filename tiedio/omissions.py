@@ -29,7 +29,7 @@ def describe(arguments: Any, where: str) -> list[Any]:
             name: configs.encode(keras_api.stamped(lambda item=item: item), {}, where)  # type: ignore[misc]
             for name, item in sorted(before.items())
             if _is_argument(value, name)
-            and _is_data(item)
+            and configs.is_data(item)
             and name in after
             and not plain.equal(item, after[name], plain.Identities())
         }
@@ -44,7 +44,7 @@ def restore(arguments: Any, record: list[Any]) -> None:
     for place, lost in record:
         value = objects.get(tuple(place))
         known = {} if value is None else vars(value)
-        known = {name: item for name, item in known.items() if _is_data(item)}
+        known = {name: item for name, item in known.items() if configs.is_data(item)}
         for name in lost.keys() & known.keys():
             setattr(value, name, configs.decode(lost[name], {}))
 
@@ -66,15 +66,6 @@ def _revived(value: Any, where: str) -> Any:
             found=f"{type(value).__name__}: {one_line(error)}",
             remedy="leave the argument out, or save with optimizer=False and compile after loading",
         ) from error
-
-
-def _is_data(value: Any) -> bool:
-    """Whether a value is a number, a string, or a container of them: what a config can say."""
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_data, value))
-    if isinstance(value, Mapping):
-        return all(map(_is_data, value.values()))
-    return isinstance(value, (str, int, float, type(None)))
 
 
 def compare(live: Any, rebuilt: Any, where: str) -> None:

@@ -226,10 +226,25 @@ def _config_of(value: Any, number: Mapping[int, int], path: str) -> tuple[Any, s
         ) from error
     if not keras_api.overrides(value, "from_config"):
         config = _accepted(type(value), config)
+    config |= _left_out(value, config)
     if keras_api.reads_vocabulary(value):
         # Keras forgets the text file that it came from, and the model must load where that file is not.
         config["vocabulary"] = [arrays.as_number(token) for token in value.get_vocabulary(include_special_tokens=False)]
     return configs.encode(config, number, path), None
+
+
+def _left_out(value: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments that the config of a layer of Keras's own does not return, such as `use_cudnn` of `GRU`."""
+    if type(value).__module__.partition(".")[0] != "keras":
+        return {}
+    held = vars(value)
+    found = {}
+    for name, parameter in keras_api.constructor_parameters(type(value)).items():
+        if name not in ("self", *BASE_ARGUMENTS) and name not in config and name in held:
+            item = arrays.as_number(held[name])
+            if configs.is_data(item) and (type(item) is not type(parameter.default) or item != parameter.default):
+                found[name] = item
+    return found
 
 
 def _operation_arguments(value: Any) -> dict[str, Any] | None:
