@@ -21,7 +21,7 @@ FLOORS: dict[float, set[str]] = {
     2.5: {"session"},
     3: {"manifest", "slots", "configs"},
     3.5: {"describe", "plain"},
-    3.75: {"omissions"},
+    3.75: {"omissions", "optimizers"},
     4: {"ties", "structure", "alias", "values", "training", "closing", "plot", "inspection"},
     4.5: {"pipeline"},
     5: {"api", "tying"},

@@ -108,7 +108,7 @@ def test_there_are_golden_files_of_every_readable_format_and_of_no_other() -> No
 
 def test_every_golden_file_of_format_1_is_there() -> None:
     assert sorted(path.stem for path in FILES if path.parent.name == "1") == [
-        "frozen_side", "node_argument", "odd_places", "repeated_layer", "several_roots", "sgd_momentum",
+        "frozen_side", "loss_scale", "node_argument", "odd_places", "repeated_layer", "several_roots", "sgd_momentum",
         "siamese_lstm", "subclassed", "tied_autoencoder", "two_convs",
     ]  # fmt: skip
 

@@ -11,7 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import __version__, closing, describe, keras_api, plain, session, slots, strict_json, training, values
+from tiedio import (
+    __version__,
+    closing,
+    describe,
+    keras_api,
+    optimizers,
+    plain,
+    session,
+    slots,
+    strict_json,
+    training,
+    values,
+)
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.errors import FormatError, ModelError, TiedioError
@@ -235,6 +247,7 @@ def _restore(
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
             variables |= training.restore_facts(walk, of_optimizer, revive)
             trained = training.describe_training(walk)
+            optimizers.require_equal(trained.optimizers, manifest.optimizers)
     found = (*describe.describe_variables(walk), *trained.variables())
     expected = manifest if compile else _without_optimizers(manifest, of_model)
     closing.require_equal(
