@@ -402,6 +402,8 @@ class Rebuilder:
                 # A layer whose weights were set by hand was never built: it has no shapes to tell.
                 shapes = _shapes(self._decode(entry.get("build_config")))
                 keras_api.set_object_facts(value, build_shapes_dict=shapes)
+            if isinstance(value, keras_api.RAW_SLOTS_SUFFICE[1:]) and "lora_alpha" in (entry.get("config") or {}):
+                value.lora_alpha = entry["config"]["lora_alpha"]  # `build` of some of these classes forgets it
 
     # --- errors -------------------------------------------------------------------------------------
 
