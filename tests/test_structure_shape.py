@@ -64,6 +64,15 @@ def test_a_table_and_a_training_record_of_the_right_shape_are_accepted() -> None
     check(TABLE, {**TRAINING, "models": []})
 
 
+def test_keys_of_a_newer_version_are_unknown_to_an_older_one() -> None:
+    newer = [{**TRAINING, "shared": [{}]}, {**TRAINING, "models": [{**TRAINING["models"][0], "given": None}]}]
+    shape.check(TABLE, TRAINING, 3, 1, "file", version=1)
+    for training in newer:
+        check(TABLE, training)
+        with pytest.raises(FormatError, match="unknown key"):
+            shape.check(TABLE, training, 3, 1, "file", version=1)
+
+
 @pytest.mark.parametrize(
     ("change", "what", "place"),
     [
@@ -143,6 +152,9 @@ def test_a_record_with_another_shape_is_refused_with_its_place(change: Change, w
         (lambda s, t: s["steps"].append(["call", 2]), "call 2 does not exist"),
         (lambda s, t: t["models"][0].update(model=3), "object 3 does not exist"),
         (lambda s, t: t["models"][0].update(optimizer=1), "optimizer 1 does not exist"),
+        (lambda s, t: t["models"][0].update(given=1), "optimizer 1 does not exist"),
+        (lambda s, t: t["optimizers"][0]["config"].update(inner={"$optimizer": 1}), "optimizer 1 does not exist"),
+        (lambda s, t: t["models"][0]["config"].update(loss={"$shared": 0}), "shared part 0 does not exist"),
     ],
 )
 def test_a_number_that_points_nowhere_is_refused_and_named(change: Change, message: str) -> None:

@@ -134,7 +134,11 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
     old, new = _plainly(old), _plainly(new)
     if old is new or (id(old), id(new)) in above:
         return True
-    if slots.classify(type(old)) in ("variable", "object") or slots.classify(type(new)) in ("variable", "object"):
+    if (
+        id(old) in identities.live
+        or slots.classify(type(old)) in ("variable", "object")
+        or slots.classify(type(new)) in ("variable", "object")
+    ):
         return _alike(old, new, identities)
     if arrays.array_kind(old) is not None or arrays.array_kind(new) is not None:
         return _equal_arrays(old, new)
@@ -176,6 +180,8 @@ def _plainly(value: Any) -> Any:
     value = arrays.unwrapped(value)
     if isinstance(value, keras_api.KerasTensor) or arrays.is_symbolic(value):
         return None
+    if type(value).__name__ == "TensorShape" and type(value).__module__.startswith("tensorflow."):
+        return list(value)  # a weight's shape where the config brings back a list
     if arrays.array_kind(value) == "scalar":
         return value.item()  # Keras writes a NumPy number into a config as the Python number that it is
     return getattr(value, "python_function", value)  # tf.function

@@ -11,6 +11,7 @@ from typing import Any
 
 from tiedio import configs, records
 from tiedio.errors import DAMAGED, FormatError
+from tiedio.manifest import FORMAT
 
 _STEPS = ("attribute", "index", "key", "member", "operation", "layer", "node", "store")
 
@@ -78,6 +79,7 @@ class CompiledModel:
     optimizer: int | None
     config: dict[str, Any]
     omitted: tuple[Any, ...]
+    given: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +88,10 @@ class TrainingRecord:
 
     models: tuple[CompiledModel, ...]
     optimizers: tuple[Any, ...]
+    shared: tuple[Any, ...] = ()
 
 
-def check(table: Any, training: Any, objects: int, optimizers: int, path: str) -> None:
+def check(table: Any, training: Any, objects: int, optimizers: int, path: str, version: int = FORMAT) -> None:
     """Checks both records.
 
     Args:
@@ -97,6 +100,7 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str) -
         objects: how many objects the manifest has.
         optimizers: how many optimizers the manifest has.
         path: the file, for errors.
+        version: the format version of the file.
 
     Raises:
         FormatError: if a key is unknown or missing, a value is of another kind, or a number points nowhere.
@@ -109,7 +113,15 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str) -
             raise FormatError("an object has no class", path=at, expected="a class", found="none", remedy=DAMAGED)
         records.decode(ClassName, entry["class"], f"{at}.class")
         records.decode(Entry, {key: item for key, item in entry.items() if key != "class"}, at)
-    records.decode(TrainingRecord, training, f"{path}: training")
+    trained = records.decode(TrainingRecord, training, f"{path}: training")
+    if version < 2 and (trained.shared or any("given" in model for model in training["models"])):
+        raise FormatError(
+            "unknown key",
+            path=f"{path}: training",
+            expected="only keys of format 1",
+            found="'shared' or 'given'",
+            remedy=DAMAGED,
+        )
     problem = next(_problems(table, training, objects, optimizers), None)
     if problem is not None:
         raise FormatError(
@@ -161,10 +173,12 @@ def _problems(table: Any, training: Any, objects: int, optimizers: int) -> Itera
             yield f"an unknown step {step!r}"[:100]
             return
         yield from _out_of_range(step[0], step[1:], nodes if step[0] == "call" else objects)
+    yield from _out_of_range("optimizer", configs.references(training, "$optimizer"), optimizers)
+    yield from _out_of_range("shared part", configs.references(training, "$shared"), len(training.get("shared", ())))
     for model in training["models"]:
         yield from _out_of_range("object", [model["model"]], objects)
-        if model["optimizer"] is not None:
-            yield from _out_of_range("optimizer", [model["optimizer"]], optimizers)
+        used = [n for n in (model["optimizer"], model.get("given")) if n is not None]
+        yield from _out_of_range("optimizer", used, optimizers)
 
 
 def _out_of_range(kind: str, numbers: Any, limit: int) -> Iterator[str]:
