@@ -7,11 +7,11 @@ name: changing one breaks the files, so add another instead. See "Raising the ve
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +82,10 @@ class Remembering(keras.layers.Layer):
         self.numbers = np.array(store["numbers"])
 
     def save_assets(self, dir_path: str) -> None:
-        (Path(dir_path) / "words").mkdir()
-        (Path(dir_path) / "words" / "é.txt").write_text(self.words, encoding="utf-8")
+        Path(dir_path, "é.txt").write_text(self.words, encoding="utf-8")
 
     def load_assets(self, dir_path: str) -> None:
-        self.words = (Path(dir_path) / "words" / "é.txt").read_text(encoding="utf-8")
+        self.words = Path(dir_path, "é.txt").read_text(encoding="utf-8")
 
 
 @_register
@@ -332,32 +331,25 @@ def odd_places() -> Golden:
 
 
 def own_hooks() -> Golden:
-    remembering = Remembering(name="remembering")
-    inputs = keras.Input((3,), name="inputs")
-    normalization = layers.Normalization(name="normalization")
+    inputs, ids = keras.Input((3,), name="inputs"), keras.Input((2,), dtype="int64", name="ids")
+    remembering, normalization = Remembering(name="remembering"), layers.Normalization(name="normalization")
     normalization.adapt(floats(8, 3))
-    ids = keras.Input((2,), dtype="int64", name="ids")
     lookup = layers.IntegerLookup(output_mode="multi_hot", name="lookup")
     lookup.adapt(np.array([[7], [9], [7]]))
-    hidden = layers.Dense(3, name="hidden")(remembering(remembering(normalization(inputs))))
-    model = keras.Model([inputs, ids], layers.Concatenate(name="both")([hidden, lookup(ids)]), name="hooked")
+    both = layers.Concatenate(name="both")([remembering(remembering(normalization(inputs))), lookup(ids)])
+    model = keras.Model([inputs, ids], both, name="hooked")
     remembering.numbers, remembering.words = np.array([0.5, 0.25]), "two words"
     x = [floats(4, 3, seed=2), integers(10, 4, 2).astype("int64")]
     return Golden(model, x, lambda m: [[m.get_layer("remembering").scale, m.layers[2].scale]])
 
 
 def loss_scale() -> Golden:
-    """In half precision, so that `compile` puts a loss scale around the optimizer; one metric in two places."""
+    """In half precision `compile` puts a loss scale around the optimizer; one metric stands in two places."""
     keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = keras.Sequential(
-            [keras.Input((2,)), layers.Dense(2, name="one"), layers.Dense(2, name="two")], name="m"
-        )
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, name="one"), layers.Dense(2, name="two")], name="m")
     share(model.get_layer("two"), "_kernel", model.get_layer("one"))
-    metric = keras.metrics.MeanAbsoluteError(name="both")
-    x = floats(2, 2)
+    keras.config.set_dtype_policy("float32")
+    metric, x = keras.metrics.MeanAbsoluteError(name="both"), floats(2, 2)
     trained(model, x, x, optimizer=keras.optimizers.SGD(0.125), metrics=[metric], weighted_metrics=[metric])
     return Golden(model, x, lambda m: [[layer.kernel for layer in m.layers]])
 
@@ -449,9 +441,7 @@ def make(folder: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--overwrite", action="store_true", help="write files anew that are there")
-    written = list(make(FOLDER / str(FORMAT), parser.parse_args().overwrite))
+    written = list(make(FOLDER / str(FORMAT), overwrite=sys.argv[1:] == ["--overwrite"]))
     print(*(f"{path} {path.stat().st_size} bytes" for path in written), sep="\n")
 
 
