@@ -13,17 +13,19 @@ RUN_LOCK := requirements-tensorflow.lock
 # The resolver that writes the locks; it goes into an environment of its own.
 LOCK_TOOL := uv==0.13.8
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 
 # Results must not depend on a graphics card, and a log line of TensorFlow is not a result.
 export TF_CPP_MIN_LOG_LEVEL := 3
 export CUDA_VISIBLE_DEVICES := -1
 export KERAS_BACKEND := tensorflow
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test soak lint bench lock clean
 
 help:
 	@echo "make demo   set up, then run 'tiedio demo'"
 	@echo "make test   set up, lint, then the whole test suite (PYTEST_ARGS= adds arguments)"
+	@echo "make soak   set up, then 20,000 random models, going on where it stopped (SOAK_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
 	@echo "make bench  set up, then the benchmarks"
 	@echo "make lock   write the lock files anew"
@@ -53,6 +55,9 @@ lint: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/.installed
+	$(BIN)/python tests/soak/soak.py $(SOAK_ARGS)
 
 bench: $(VENV)/.installed
 	set -e; for file in benchmarks/bench_*.py; do $(BIN)/python "$$file"; done

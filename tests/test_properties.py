@@ -145,7 +145,7 @@ def test_ties_join_slots_of_one_shape_in_models_that_are_saved(many: list[Recipe
         known = slots(recipe)
         for one in recipe.changes:
             touched = one.slots if isinstance(one, Tie) else (one.slot,)
-            assert len({known[slot].shape for slot in touched}) == 1
+            assert len({(known[slot].shape, known[slot].dtype) for slot in touched}) == 1
 
 
 def test_a_failing_example_shrinks_to_a_few_lines() -> None:

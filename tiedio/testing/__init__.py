@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiedio.testing.oracle import Arguments, assert_round_trip
+from tiedio.testing.data import Arguments
+from tiedio.testing.oracle import assert_round_trip
 
 if TYPE_CHECKING:
     from tiedio.testing.strategies import tied_models

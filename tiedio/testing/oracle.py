@@ -11,7 +11,8 @@ import base64
 import json
 import marshal
 import re
-from dataclasses import dataclass, field
+import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,121 +21,213 @@ import numpy as np
 from safetensors import safe_open
 
 import tiedio
+from tiedio.testing.data import Arguments, made_targets, make_inputs
 from tiedio.testing.pairing import Pairing, pair
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
-
 _OF_A_HOOK = re.compile("(^|/)@(own_variables|assets|vocabulary)/")
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The arguments of one call, for a model that takes more than one.
-
-    Args:
-        args: the positional arguments.
-        kwargs: the keyword arguments.
-
-    Example:
-        >>> Arguments(("question", "answer")).args
-        ('question', 'answer')
-    """
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+SECOND = "second round trip: "
+_OBJECTS = ("one layer in", "two layers in", "own layer", "one optimizer in", "two optimizers in")
 
 
 def assert_round_trip(
     model: Any,
-    *,
-    inputs: Any,
+    inputs: Any = None,
     targets: Any = None,
-    train: bool = True,
-    folder: str | os.PathLike[str],
+    *,
+    train: bool | None = None,
+    folder: str | os.PathLike[str] | None = None,
     custom_objects: Mapping[str, Any] | None = None,
     safe_mode: bool = True,
+    second: bool = True,
 ) -> Any:
     """Assert that a model survives `tiedio.save` and `tiedio.load`, and a second round trip, whole.
 
-    What has to agree: which places hold one object, the values bit for bit, every variable's flags, the
-    orders of weights, the optimizer's state by variable, the outputs, and the next training step. Saving
-    twice, and saving the loaded model, has to give the same bytes, in which every variable stands once. The
-    model makes one training step (or, with `train=False`, one call with `training=True`) and is put back to
-    the values that it had; an optimizer or a metric that had no variables before keeps those that the step
-    has made.
+    What has to agree, each a part that the error names when it does not: the ties (which places hold one
+    variable), the shared objects, the objects (class, name, dtype policy), the compile configuration, the
+    optimizer's state by variable, the flags of variables, the values bit for bit, the orders of weights, the
+    outputs, and the next step of training; all of it also after a second round trip; and the file bytes:
+    saving twice, and saving the loaded model, has to give the same file, in which every variable stands once.
+
+    The model makes one training step (or, where it does not train, one call with `training=True`) and is put
+    back to the values that it had; an optimizer or a metric that had no variables before keeps those that the
+    step has made. Nothing of this uses the code by which `tiedio` itself finds ties.
 
     Args:
-        model: a `keras.Model`, or a dict of them by name, as for `tiedio.save`.
+        model: a built `keras.Model`, or a dict of them by name, as for `tiedio.save`.
         inputs: what the model is called with: one argument, or `Arguments`; by name for a dict of models.
+            If `None`, they are made from the shapes and dtypes of the model's inputs; where the model does not
+            say what it takes, or cannot be called on it, a warning says that outputs and next step were not
+            compared.
         targets: what `train_on_batch` takes with the inputs; by name for a dict of models, of which those
-            that are not named do not make a step.
-        train: whether to compare the next training step too; the model must be compiled then.
-        folder: an existing folder for the files that are written.
+            that are not named do not make a step. If `None`, a compiled model is trained towards made numbers
+            that its loss takes; where there are none, a warning says so.
+        train: whether to compare the next training step too; the model must be compiled then. If `None`, where
+            it is compiled or there are targets.
+        folder: an existing folder for the files that are written; one that is removed again if `None`.
         custom_objects: as for `tiedio.load`.
         safe_mode: as for `tiedio.load`.
+        second: whether to load a second time, from the file that the loaded model is saved to. Without it, that
+            file is still compared byte for byte, and the check takes half the time.
 
     Returns:
         The loaded model, or dict of models, after its training step.
 
     Raises:
         AssertionError: something is lost; the message names which part, and the places.
+        ValueError: the model is to be trained and is not compiled.
+        tiedio.TiedioError: the model cannot be saved or loaded.
+
+    Warns:
+        UserWarning: outputs or the next step were not compared, because there is nothing to call the model on.
 
     Example:
-        >>> import keras, numpy as np, tempfile
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> ones = np.ones((1, 2), "float32")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     loaded = assert_round_trip(model, inputs=ones, train=False, folder=folder)
-        >>> loaded.count_params()
-        3
+        >>> import keras
+        >>> from tiedio.testing import assert_round_trip
+        >>> shared = keras.layers.Dense(2)
+        >>> model = keras.Sequential([keras.Input((2,)), shared, shared])
+        >>> model.compile("adam", "mse")
+        >>> loaded = assert_round_trip(model)
+        >>> loaded.layers[0] is loaded.layers[1]
+        True
     """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as made:
+            return _check(model, inputs, targets, train, Path(made), custom_objects, safe_mode, second)
+    return _check(model, inputs, targets, train, Path(folder), custom_objects, safe_mode, second)
 
+
+def _check(
+    model: Any,
+    inputs: Any,
+    targets: Any,
+    train: bool | None,
+    folder: Path,
+    custom_objects: Mapping[str, Any] | None,
+    safe_mode: bool,
+    second: bool,
+) -> Any:
     def load(path: Path) -> Any:
         return tiedio.load(path, custom_objects=custom_objects, safe_mode=safe_mode)
 
-    paths = [Path(folder) / name for name in ("first.safetensors", "again.safetensors", "second.safetensors")]
+    first_file, same_file, second_file = (folder / f"{name}.safetensors" for name in ("first", "again", "second"))
     itself = pair(model, model)
     before = [_raw(v) for v in itself.firsts("variable")]
-    tiedio.save(model, paths[0])
+    tiedio.save(model, first_file)
     _assert_untouched(itself, before)
-    tiedio.save(model, paths[1])
-    _assert_same_bytes(paths[0], paths[1], "saving the same model twice")
-    _assert_each_stored_once(itself, paths[0])
+    if second:
+        tiedio.save(model, same_file)
+        _assert_same_bytes(first_file, same_file, "saving the same model twice")
+    _assert_each_stored_once(itself, first_file)
 
-    loaded = load(paths[0])
+    loaded = load(first_file)
     _assert_same_state(pair(model, loaded), "after the first load")
-    tiedio.save(loaded, paths[2])
-    _assert_same_bytes(paths[0], paths[2], "saving the loaded model")
-    again = load(paths[2])
-    _assert_same_state(pair(model, again), "after the second load")
+    copies = {"the loaded model": loaded}
+    if second:
+        tiedio.save(loaded, second_file)
+        _assert_same_bytes(first_file, second_file, "saving the loaded model")
+        copies["the model loaded twice"] = again = load(second_file)
+        _assert_same_state(pair(model, again), "after the second load", SECOND)
+    else:
+        tiedio.save(loaded, second_file, check=False)
+        _assert_same_bytes(first_file, second_file, "saving the loaded model")
 
-    copies = {"the loaded model": loaded, "the model loaded twice": again}
+    inputs = _usable_inputs(model) if inputs is None else inputs
+    if inputs is None:
+        return loaded
     _assert_same_results(model, copies, "outputs", lambda m: _call(m, inputs, training=False))
     state = [np.array(v) for v in itself.firsts("variable")]
+    if train is None:
+        train = targets is not None or any(one.compiled for one in _models(model))
+        if train and targets is None:
+            train, targets = _usable_targets(model, inputs)
     if train:
-        _assert_same_results(model, copies, "the loss of the next training step", lambda m: _step(m, inputs, targets))
+        _assert_same_results(model, copies, "next step", lambda m: _step(m, inputs, targets))
     else:
         _assert_same_results(model, copies, "outputs in training mode", lambda m: _call(m, inputs, training=True))
     for who, copy in copies.items():
-        _assert_same_state(pair(model, copy), f"after the next training step of {who}")
+        part = SECOND if copy is not loaded else ""
+        _assert_same_state(pair(model, copy), f"after the next training step of {who}", part)
     for variable, value in zip(itself.firsts("variable"), state, strict=True):
         variable.assign(value)
     return loaded
 
 
-def _assert_same_state(found: Pairing, when: str) -> None:
-    """Parts 1, 2, 3 and 5: sharing, variables, orders, optimizers."""
+def _models(model: Any) -> list[Any]:
+    return list(model.values()) if isinstance(model, dict) else [model]
+
+
+def _usable_inputs(model: Any) -> Any:
+    """Inputs made from what the model says of itself, or `None` after a warning."""
+    try:
+        if isinstance(model, dict):
+            inputs = {name: make_inputs(one) for name, one in model.items()}
+        else:
+            inputs = make_inputs(model)
+        found = "the model does not say what it takes"
+        if not any(one is None for one in (inputs.values() if isinstance(model, dict) else [inputs])):
+            _call(model, inputs, training=False)
+            return inputs
+    except Exception as error:  # noqa: BLE001 - whatever the model says to inputs that were made up
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+    text = f"outputs and next step were not compared, since no inputs could be made ({found}); pass inputs="
+    warnings.warn(text, stacklevel=4)
+    return None
+
+
+def _usable_targets(model: Any, inputs: Any) -> tuple[bool, Any]:
+    """Whether a step can be made, and targets for it that the losses of the compiled models take."""
+    named = model if isinstance(model, dict) else {"": model}
+    found: dict[str, Any] = {}
+    for name, one in named.items():
+        if one.compiled and one.trainable_variables:
+            given = inputs[name] if isinstance(model, dict) else inputs
+            usable, why = _targets_of(one, given)
+            if usable:
+                found[name] = usable[0]
+            else:
+                text = (
+                    f"the next step of {one.name!r} was not compared: no targets could be made ({why}); pass targets="
+                )
+                warnings.warn(text, stacklevel=4)
+    return bool(found), found if isinstance(model, dict) else found.get("")
+
+
+def _targets_of(model: Any, inputs: Any) -> tuple[list[Any], str]:
+    """The first targets that the loss takes, in a list, or an empty one and the reason."""
+    if isinstance(inputs, Arguments):
+        return [], "train_on_batch hands over one argument"
+    outputs = _call(model, inputs, training=False)
+    why = ""
+    for targets in made_targets(outputs):
+        try:
+            model.compute_loss(x=inputs, y=targets, y_pred=outputs)
+        except Exception as error:  # noqa: BLE001 - whatever the loss says
+            why = why or f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            return [targets], ""
+    return [], why
+
+
+def _assert_same_state(found: Pairing, when: str, before: str = "") -> None:
+    """Everything but outputs and steps; what spoils the rest comes first: a layer that is two has two kernels."""
+    objects = [fault for fault in found.faults if any(f" {kind}" in fault for kind in _OBJECTS)]
+    ties = [fault for fault in found.faults if fault not in objects and " variable" in fault]
     for part, faults in (
-        ("sharing", iter(found.faults)),
+        ("shared objects", iter(objects)),
+        ("ties", iter(ties)),
+        ("shared objects", (fault for fault in found.faults if fault not in ties)),
         ("objects", _object_faults(found)),
+        ("compile configuration", _compile_faults(found)),
         ("optimizer", _optimizer_faults(found)),
-        ("variables", _variable_faults(found)),
-        ("order", _order_faults(found)),
+        ("values", _value_faults(found)),
+        ("flags", _variable_faults(found, _FLAGS)),
+        ("orders", _order_faults(found)),
     ):
-        _raise_if_any(part, when, faults)
+        _raise_if_any(before + part, when, faults)
 
 
 def _raise_if_any(part: str, when: str, faults: Iterator[str]) -> None:
@@ -152,13 +245,29 @@ def _object_faults(found: Pairing) -> Iterator[str]:
             sides["built"] = (a.built, b.built)
             sides["path"] = (a.path, b.path)
             sides["dtype policy"] = (a.dtype_policy.name, b.dtype_policy.name)
+        yield from _differing(place, sides)
+
+
+def _compile_faults(found: Pairing) -> Iterator[str]:
+    for a, b, place in found.items("layer"):
         if isinstance(a, keras.Model) and isinstance(b, keras.Model):
-            sides["compiled"] = (a.compiled, b.compiled)
+            sides = {"compiled": (a.compiled, b.compiled)}
             if a.compiled and b.compiled:
-                sides["compile config"] = (_plain(a.get_compile_config()), _plain(b.get_compile_config()))
-        for what, (was, is_now) in sides.items():
-            if was != is_now:
-                yield f"{place}: {what} was {was!r} and is {is_now!r}"
+                sides["compile config"] = (_compile_config(a), _compile_config(b))
+            yield from _differing(place, sides)
+
+
+def _compile_config(model: Any) -> Any:
+    """What the model compiles with now; Keras notes an optimizer before it wraps it for mixed precision."""
+    optimizer = model.optimizer
+    now = None if optimizer is None else keras.saving.serialize_keras_object(optimizer)
+    return _plain({**model.get_compile_config(), "optimizer": now})
+
+
+def _differing(place: str, sides: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    for what, (was, is_now) in sides.items():
+        if was != is_now:
+            yield f"{place}: {what} was {was!r} and is {is_now!r}"
 
 
 def _plain(config: Any) -> Any:
@@ -173,13 +282,17 @@ def _plain(config: Any) -> Any:
     return repr(config)
 
 
-def _variable_faults(found: Pairing) -> Iterator[str]:
+def _variable_faults(found: Pairing, looks: Mapping[str, Callable[[Any], Any]]) -> Iterator[str]:
     for a, b, place in found.items("variable"):
-        for what, look in _VARIABLE_LOOKS.items():
+        for what, look in looks.items():
             was, is_now = look(a), look(b)
             if was != is_now:
                 sides = "" if what == "value" else f": was {was!r} and is {is_now!r}"
                 yield f"{place}: {what} differs{sides}"
+
+
+def _value_faults(found: Pairing) -> Iterator[str]:
+    yield from _variable_faults(found, _VALUES)
     for a, b, place in found.items("constant"):
         if _raw(a) != _raw(b) or tuple(a.shape) != tuple(b.shape):
             yield f"{place}: the constant differs"
@@ -207,9 +320,9 @@ def _optimizer_faults(found: Pairing) -> Iterator[str]:
             yield f"{place}: was {type(a).__name__} {a.get_config()}, is {type(b).__name__} {b.get_config()}"
             continue
         for what in ("iterations", "learning_rate"):
-            if not hasattr(a, what):  # of several optimizers for parts of a model each has a rate of its own
-                continue
-            if _raw(getattr(a, what)) != _raw(getattr(b, what)):
+            # Several optimizers in one have no rate in common; each of them is looked at by itself.
+            was, is_now = getattr(a, what, None), getattr(b, what, None)
+            if (was is None) != (is_now is None) or (was is not None and _raw(was) != _raw(is_now)):
                 yield f"{place}: {what} differs"
         trained = {id(v): (v, _state_of(b, index)) for index, v in enumerate(b._trainable_variables)}
         if len(trained) != len(a._trainable_variables):
@@ -258,10 +371,12 @@ def _whole(value: Any) -> tuple[str, tuple[int, ...], bytes]:
     return str(array.dtype), shape, array.tobytes()
 
 
-_VARIABLE_LOOKS: dict[str, Callable[[Any], Any]] = {
+_VALUES: dict[str, Callable[[Any], Any]] = {
     "dtype": lambda v: keras.backend.standardize_dtype(v.dtype),
     "shape": lambda v: tuple(v.shape),
     "value": _raw,
+}
+_FLAGS: dict[str, Callable[[Any], Any]] = {
     "trainable": lambda v: v.trainable,
     "regularizer": lambda v: _config(v.regularizer),
     "constraint": lambda v: _config(v.constraint),
@@ -290,15 +405,16 @@ def _assert_same_results(model: Any, copies: dict[str, Any], part: str, run: Cal
     expected = run(model)
     for who, copy in copies.items():
         found = run(copy)
+        named = (SECOND if who == "the model loaded twice" else "") + part
         try:
             keras.tree.assert_same_structure(expected, found)
         except ValueError as error:
-            raise AssertionError(f"{part}: {who} gives a result of another structure: {error}") from error
+            raise AssertionError(f"{named}: {who} gives a result of another structure: {error}") from error
         pairs = zip(keras.tree.flatten_with_path(expected), keras.tree.flatten(found), strict=True)
         for (path, left), right in pairs:
             if _whole(left) != _whole(right):
                 place = "".join(f"[{step!r}]" for step in path)
-                raise AssertionError(f"{part}: {who} gives another result{place and ' at ' + place}")
+                raise AssertionError(f"{named}: {who} gives another result{place and ' at ' + place}")
 
 
 def _assert_untouched(itself: Pairing, before: list[bytes]) -> None:
@@ -314,7 +430,7 @@ def _assert_each_stored_once(itself: Pairing, path: Path) -> None:
     places = sorted(place for kind in ("variable", "constant") for _, _, place in itself.items(kind))
     if len(names) != len(places):
         raise AssertionError(
-            f"file: {len(names)} tensors for {len(places)} variables and constants: {names} for {places}"
+            f"file bytes: {len(names)} tensors for {len(places)} variables and constants: {names} for {places}"
         )
 
 
@@ -324,7 +440,7 @@ def _assert_same_bytes(first: Path, second: Path, what: str) -> None:
     heads = [_header(path) for path in (first, second)]
     keys = sorted(key for key in heads[0].keys() | heads[1].keys() if heads[0].get(key) != heads[1].get(key))
     where = f"headers differ at {keys}" if keys else "headers agree, data differ"
-    raise AssertionError(f"bytes: {what} gives another file: {where}")
+    raise AssertionError(f"file bytes: {what} gives another file: {where}")
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -184,10 +184,16 @@ def _meet_one(found: Pairing, queue: deque[tuple[Any, Any, str]], a: Any, b: Any
         queue.append((a, b, place))
 
 
+_kind_of: dict[type, str | None] = {}
+
+
 def _kind(thing: Any) -> str | None:
-    found = next((kind for kind, cls in _KINDS.items() if isinstance(thing, cls)), None)
-    is_array = found is None and (isinstance(thing, np.ndarray) or keras.ops.is_tensor(thing))
-    return _CONSTANT if is_array else found
+    cls = type(thing)
+    if cls not in _kind_of:  # a question of the class alone, and TensorFlow takes long to say what a tensor is
+        found = next((kind for kind, base in _KINDS.items() if isinstance(thing, base)), None)
+        is_array = found is None and (isinstance(thing, np.ndarray) or keras.ops.is_tensor(thing))
+        _kind_of[cls] = _CONSTANT if is_array else found
+    return _kind_of[cls]
 
 
 def _children(thing: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from tiedio.testing.oracle import Arguments
+from tiedio.testing.data import Arguments
 from tiedio.testing.strategies_build import (
     Builder,
     change,
@@ -111,10 +111,13 @@ def build(recipe: Recipe) -> BuiltModel:
         20
     """
     states = random.getstate(), np.random.get_state()
+    policy = keras.config.dtype_policy()
     keras.utils.set_random_seed(recipe.seed)
     try:
+        keras.config.set_dtype_policy(recipe.policy or policy)
         return _build(recipe)
     finally:
+        keras.config.set_dtype_policy(policy)
         random.setstate(states[0])
         np.random.set_state(states[1])
 

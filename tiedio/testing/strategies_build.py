@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from tiedio.testing import strategies_models as models
-from tiedio.testing.oracle import Arguments
+from tiedio.testing.data import Arguments
 from tiedio.testing.strategies_facts import signature
+from tiedio.testing.strategies_optimizers import make_optimizer
 from tiedio.testing.strategies_recipe import (
     Attach,
     Compile,
@@ -64,6 +65,7 @@ _MAKE: dict[str, Callable[..., Any]] = {
     ),
     "transposed": lambda inner, **k: models.Transposed(inner, **k),
     "aliased": lambda **k: models.Aliased(**k),
+    "typed": lambda **k: models.Typed(**k),
     "own_blocks": lambda **k: models.OwnBlocks(**k),
     "own_by_hand": lambda **k: models.OwnByHand(**k),
     "own_tied": lambda **k: models.OwnTied(**k),
@@ -98,8 +100,9 @@ class Builder:
         if isinstance(part, Layer):
             if part.kind == "own_functional":
                 return models.OwnFunctional(SHAPES[part.on], **name)
-            inner = {} if part.inner is None else {"inner": self.objects[part.inner]}
-            return _MAKE[part.kind](**inner, **name)
+            given = {} if part.inner is None else {"inner": self.objects[part.inner]}
+            given |= {} if part.dtype is None else {"dtype": part.dtype}
+            return _MAKE[part.kind](**given, **name)
         if isinstance(part, Graph):
             values = self._run(part)
             self.values[number] = values
@@ -184,7 +187,11 @@ def fill(recipe: Recipe, objects: Sequence[Any]) -> None:
         if not isinstance(part, Layer) or (not owner.built and variables_of(part.kind, part.on)):
             continue
         for variable in variables_of(part.kind, part.on):
-            if variable.role != "seed":
+            if variable.role == "data":
+                lookup(owner, variable.path).assign(
+                    keras.ops.cast(rng.integers(0, 5, size=variable.shape).astype(np.float32), variable.dtype)
+                )
+            elif variable.role != "seed":
                 # One-dimensional ones stay positive: a moving variance may be among those that a tie joins.
                 low = 0.1 if len(variable.shape) == 1 else -0.5
                 values = rng.uniform(low, 0.6, size=variable.shape).astype(np.float32)
@@ -210,7 +217,7 @@ def change(recipe: Recipe, objects: Sequence[Any]) -> None:
             objects[one.part].extra = held
         else:
             slot = find(objects[one.slot[0]], one.slot[1])
-            copy = keras.Variable(slot.get().numpy(), name="untied")
+            copy = keras.Variable(slot.get().numpy(), dtype=slot.get().dtype, name="untied")
             give(slot, copy, in_place=False)
 
 
@@ -237,12 +244,11 @@ def compile_model(model: Any, how: Compile, targets: Any) -> None:
 
     Args:
         model: the model.
-        how: the optimizer and whether it trains eagerly.
+        how: the optimizer, with its options, and whether it trains eagerly.
         targets: what it is trained towards: each has a loss.
     """
-    optimizers = {"adam": keras.optimizers.Adam, "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9)}
     model.compile(
-        optimizers[how.optimizer](0.01),
+        make_optimizer(how.optimizer, how.options, model.trainable_variables),
         keras.tree.map_structure(lambda _: "mse", targets),
         run_eagerly=how.eager,
         jit_compile=False,

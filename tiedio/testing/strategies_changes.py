@@ -7,6 +7,7 @@ import operator
 from hypothesis import strategies as st
 
 from tiedio.testing.strategies_facts import is_model, reach, slots
+from tiedio.testing.strategies_optimizers import FLOAT32_ONLY, OPTIMIZERS, OPTIONS
 from tiedio.testing.strategies_recipe import (
     Attach,
     Chain,
@@ -64,11 +65,11 @@ def draw_changes(draw: st.DrawFn, recipe: Recipe) -> tuple[Change, ...]:
     known = slots(recipe)
     groups: dict[object, list[Slot]] = {}
     for slot, variable in known.items():
-        groups.setdefault((variable.shape, variable.role), []).append(slot)
-        if variable.role == "weight" and variable.shape == (WIDTH,):
+        groups.setdefault((variable.shape, variable.role, variable.dtype), []).append(slot)
+        if variable.role == "weight" and (variable.shape, variable.dtype) == ((WIDTH,), "float32"):
             groups.setdefault("mixed", []).append(slot)
     # A weight may take over a moving mean, which is not trained; the reverse could leave it without gradient.
-    means = [slot for slot in known if slot[1] == "moving_mean"]
+    means = [slot for slot, one in known.items() if slot[1] == "moving_mean" and one.dtype == "float32"]
     mixed = groups.pop("mixed", [])
     choices = [group for group in groups.values() if len(group) > 1]
     changes: list[Change] = []
@@ -151,22 +152,38 @@ def draw_inside(draw: st.DrawFn, recipe: Recipe, *, eager: bool) -> tuple[Root, 
     models = [i for i in sorted(held - {root.part for root in recipe.roots}) if is_model(recipe.parts[i])]
     if not models or not one_in(draw, 6):
         return ()
-    how = draw_compile(draw, eager=eager) or Compile()
+    how = draw_compile(draw, recipe, eager=eager) or Compile()
     return (Root(draw(st.sampled_from(models)), compile=how),)
 
 
-def draw_compile(draw: st.DrawFn, *, eager: bool) -> Compile | None:
+def draw_compile(draw: st.DrawFn, recipe: Recipe, *, eager: bool) -> Compile | None:
     """How a model is compiled, if it is.
 
     Args:
         draw: given by hypothesis.
+        recipe: the recipe so far.
         eager: whether it has to train eagerly.
 
     Returns:
-        The optimizer and the steps, or `None`.
+        The optimizer with its options and the steps, or `None`.
     """
     if not one_in(draw, 2):
         return None
     steps = draw(counts(0, 2))
-    eager = eager or not steps or not one_in(draw, 8)
-    return Compile(draw(st.sampled_from(["adam", "sgd"])), steps, eager)
+    eager = eager or not steps or not one_in(draw, 16)
+    policies = {recipe.policy, *(part.dtype for part in recipe.parts if isinstance(part, Layer))}
+    narrow = bool(policies & {"bfloat16", "float64"})
+    optimizer = draw(st.sampled_from([name for name in OPTIMIZERS if not narrow or name not in FLOAT32_ONLY]))
+    return Compile(optimizer, steps, eager, _draw_options(draw, optimizer, narrow=narrow))
+
+
+def _draw_options(draw: st.DrawFn, optimizer: str, *, narrow: bool) -> tuple[str, ...]:
+    if optimizer == "multi":  # its inner optimizers have options of their own
+        return ()
+    options = [option for option in OPTIONS if not narrow or option not in FLOAT32_ONLY]
+    chosen = draw(st.lists(st.sampled_from(options), max_size=3, unique=True))
+    clips = [option for option in chosen if "clip" in option]
+    chosen = [option for option in chosen if option not in clips[1:]]
+    if any(option.startswith("exclude") for option in chosen) and "weight_decay" not in chosen:
+        chosen.append("weight_decay")
+    return tuple(option for option in OPTIONS if option in chosen)

@@ -11,6 +11,7 @@ from tiedio.testing.strategies_changes import counts, draw_changes, draw_compile
 from tiedio.testing.strategies_facts import (
     between,
     calls,
+    cost,
     depth,
     is_model,
     references,
@@ -31,7 +32,7 @@ from tiedio.testing.strategies_recipe import (
     Slot,
     Subclass,
 )
-from tiedio.testing.strategies_table import KINDS, WIDTH, variables_of
+from tiedio.testing.strategies_table import FREE_DTYPE, KINDS, POLICIES, WIDTH, variables_of
 
 ODD_NAMES = ("a", "A", "a.b", "..", "0", "kernel")
 """Names that Keras and TensorFlow allow and that a path made of names would stumble over."""
@@ -56,13 +57,14 @@ _FUNCTIONS = {(WIDTH, WIDTH): "matmul", (WIDTH,): "add"}
 
 
 @st.composite
-def recipes(draw: st.DrawFn, *, max_layers: int = 6, max_models: int = 3) -> Recipe:
+def recipes(draw: st.DrawFn, *, max_layers: int = 6, max_models: int = 3, max_cost: int = 100) -> Recipe:
     """Recipes of random models with sharing, smallest first.
 
     Args:
         draw: given by hypothesis.
         max_layers: how many layers are drawn at most, beside those that others wrap.
         max_models: how many models are made of them at most.
+        max_cost: how much each of the models may cost to call, counted in dense layers.
 
     Returns:
         A strategy.
@@ -83,13 +85,14 @@ def recipes(draw: st.DrawFn, *, max_layers: int = 6, max_models: int = 3) -> Rec
     for number in range(models):
         # The last one often gathers what is there, so that there is something to share and to tie.
         gather = number == models - 1 and one_in(draw, 2)
-        _draw_model(draw, parts, gather=gather)
+        _draw_model(draw, parts, gather=gather, budget=max_cost)
     recipe = tidy(Recipe(tuple(parts), _draw_roots(draw, parts)))
     recipe = dataclasses.replace(recipe, parts=_draw_names(draw, recipe))
+    recipe = _draw_dtypes(draw, recipe)
     recipe = dataclasses.replace(recipe, changes=draw_changes(draw, recipe))
     recipe = dataclasses.replace(recipe, freezes=draw_freezes(draw, recipe))
     strange = any(part.name in STRANGE_NAMES for part in recipe.parts)
-    roots = [dataclasses.replace(root, compile=draw_compile(draw, eager=strange)) for root in recipe.roots]
+    roots = [dataclasses.replace(root, compile=draw_compile(draw, recipe, eager=strange)) for root in recipe.roots]
     recipe = dataclasses.replace(recipe, inside=draw_inside(draw, recipe, eager=strange))
     return dataclasses.replace(recipe, roots=tuple(roots), seed=draw(counts(0, 3)))
 
@@ -121,12 +124,16 @@ def _fits(kind: str, on: str, inside: Layer) -> bool:
     return inside.on == _INSIDE.get(kind, on)
 
 
-def _draw_model(draw: st.DrawFn, parts: list[Part], *, gather: bool) -> None:
+def _draw_model(draw: st.DrawFn, parts: list[Part], *, gather: bool, budget: int) -> None:
     small = [i for i in range(len(parts)) if depth(parts, i) < 3 and calls(parts, i) <= MOST]
+    small = [i for i in small if cost(parts, i) <= budget]
     usable = [i for i in small if signature(parts, i)[0]]  # cells are called on nothing
     kind = "graph" if gather else draw(st.sampled_from(["graph", "chain", "graph", "subclass"]))
-    if kind == "graph" or not (chain := _draw_chain(draw, parts, usable)):
-        parts.append(_draw_graph(draw, parts, usable, gather=gather))
+    if not usable:  # every layer is too dear
+        parts.append(Layer("dense"))
+        usable = [len(parts) - 1]
+    if kind == "graph" or not (chain := _draw_chain(draw, parts, usable, budget)):
+        parts.append(_draw_graph(draw, parts, usable, gather=gather, budget=budget))
         if (cuts := _cuts(parts, parts[-1])) and one_in(draw, 3):
             inputs, output = draw(st.sampled_from(cuts))
             parts.append(Cut(len(parts) - 1, inputs, (output,)))
@@ -137,13 +144,15 @@ def _draw_model(draw: st.DrawFn, parts: list[Part], *, gather: bool) -> None:
         parts.append(Subclass(chain, container, draw(st.integers(1, 2))))
 
 
-def _draw_chain(draw: st.DrawFn, parts: list[Part], usable: Sequence[int]) -> tuple[int, ...]:
+def _draw_chain(draw: st.DrawFn, parts: list[Part], usable: Sequence[int], budget: int) -> tuple[int, ...]:
     """Parts that can be called one after the other; none if nothing takes and gives one value."""
     single = [i for i in usable if tuple(map(len, signature(parts, i))) == (1, 1) and not _named(parts[i])]
     if not single:
         return ()
     chosen = [draw(st.sampled_from(single))]
     for _ in range(draw(counts(0, 3))):
+        left = budget - sum(cost(parts, i) for i in chosen)
+        single = [i for i in single if cost(parts, i) <= left]
         after = [i for i in single if signature(parts, i)[0] == signature(parts, chosen[-1])[1]]
         if not after:
             break
@@ -156,7 +165,7 @@ def _named(part: Part) -> bool:
     return isinstance(part, Graph) and part.named
 
 
-def _draw_graph(draw: st.DrawFn, parts: list[Part], usable: Sequence[int], *, gather: bool) -> Graph:
+def _draw_graph(draw: st.DrawFn, parts: list[Part], usable: Sequence[int], *, gather: bool, budget: int) -> Graph:
     """Calls parts on what is there, and on new inputs; what nobody takes is returned."""
     values: list[tuple[str, int]] = []  # kind, and the number of the step that made it, -1 for an input
     steps: list[Call | Op] = []
@@ -171,6 +180,10 @@ def _draw_graph(draw: st.DrawFn, parts: list[Part], usable: Sequence[int], *, ga
             values.append((values[arg][0], number))
             continue
         before = {step.part for step in steps if isinstance(step, Call)}
+        left = budget - sum(cost(parts, step.part) for step in steps if isinstance(step, Call))
+        usable = [i for i in usable if cost(parts, i) <= left]
+        if not usable:
+            break
         there = {kind for kind, _ in values}
         rest = [i for i in usable if i not in before] if gather else []
         part = _draw_part(draw, parts, rest or usable, there, before)
@@ -258,6 +271,21 @@ def _cuts(parts: Sequence[Part], graph: Part) -> list[tuple[tuple[int, ...], int
 def _called(graph: Graph, step: int) -> int:
     one = graph.steps[step]
     return one.part if isinstance(one, Call) else -1 - step
+
+
+def _draw_dtypes(draw: st.DrawFn, recipe: Recipe) -> Recipe:
+    """Sometimes a global dtype policy, and sometimes layers with one of their own."""
+    if one_in(draw, 8):
+        recipe = dataclasses.replace(recipe, policy=draw(st.sampled_from(sorted(POLICIES))))
+    if not one_in(draw, 6):
+        return recipe
+    parts = list(recipe.parts)
+    inner = {part.inner for part in parts if isinstance(part, Layer)}
+    for number, part in enumerate(parts):
+        # What stands inside of another layer runs on what that one hands it.
+        if isinstance(part, Layer) and part.kind in FREE_DTYPE and number not in inner and one_in(draw, 2):
+            parts[number] = dataclasses.replace(part, dtype=draw(st.sampled_from(sorted(POLICIES))))
+    return dataclasses.replace(recipe, parts=tuple(parts))
 
 
 def _draw_roots(draw: st.DrawFn, parts: Sequence[Part]) -> tuple[Root, ...]:

@@ -22,7 +22,7 @@ from tiedio.testing.strategies_recipe import (
     Tie,
     Untie,
 )
-from tiedio.testing.strategies_table import KINDS, Variable, variables_of
+from tiedio.testing.strategies_table import COST, KINDS, POLICIES, Variable, variables_of
 
 Kinds = tuple[str, ...]
 
@@ -209,6 +209,23 @@ def calls(parts: Sequence[Part], number: int) -> int:
     return inside * (part.arguments if isinstance(part, Subclass) else 1)
 
 
+def cost(parts: Sequence[Part], number: int) -> int:
+    """About how long a part takes to be called, in calls of a dense layer.
+
+    Args:
+        parts: the parts of the recipe.
+        number: the number of the part.
+
+    Returns:
+        The cost.
+    """
+    part = parts[number]
+    if isinstance(part, Layer):
+        return COST.get(part.kind, 1)
+    inside = sum(cost(parts, i) for i in references(parts, number, called=True))
+    return inside * (part.arguments if isinstance(part, Subclass) else 1)
+
+
 def is_model(part: Part) -> bool:
     """Whether a part is a `keras.Model`.
 
@@ -228,15 +245,23 @@ def slots(recipe: Recipe) -> dict[Slot, Variable]:
         recipe: the recipe; its ties are not looked at.
 
     Returns:
-        The variable that each slot is built with.
+        The variable that each slot is built with, of the dtype that it has.
     """
     held = reach(recipe.parts, (root.part for root in recipe.roots), called=True)
     return {
-        (number, variable.path): variable
+        (number, variable.path): _typed(variable, part.dtype or recipe.policy)
         for number, part in enumerate(recipe.parts)
         if number in held and isinstance(part, Layer)
         for variable in variables_of(part.kind, part.on)
     }
+
+
+def _typed(variable: Variable, policy: str | None) -> Variable:
+    if variable.dtype is not None:
+        return variable
+    if variable.role == "seed":
+        return dataclasses.replace(variable, dtype="uint32")
+    return dataclasses.replace(variable, dtype="float32" if policy is None else POLICIES[policy])
 
 
 def tidy(recipe: Recipe) -> Recipe:

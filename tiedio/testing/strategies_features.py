@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tiedio.testing.strategies_facts import depth, reach, references, slots
+from tiedio.testing.strategies_optimizers import OPTIMIZERS, OPTIONS
 from tiedio.testing.strategies_recipe import Attach, Call, Chain, Cut, Graph, Layer, Op, Recipe, Subclass, Tie
 
 FEATURES: tuple[str, ...] = (
@@ -51,8 +52,11 @@ FEATURES: tuple[str, ...] = (
     "frozen part",
     "frozen variable",
     "frozen after training",
-    "adam",
-    "sgd",
+    *OPTIMIZERS,
+    *OPTIONS,
+    "global dtype policy",
+    "dtype policy of a layer",
+    "tie of variables with odd dtypes",
     "no steps",
     "one step",
     "two steps",
@@ -66,6 +70,7 @@ _ROLES = {
     ("weight",): "tie",
     ("stat",): "tie of statistics",
     ("seed",): "tie of seeds",
+    ("data",): "tie of variables with odd dtypes",
     ("stat", "weight"): "tie of a weight and a statistic",
 }
 
@@ -87,6 +92,9 @@ def features(recipe: Recipe) -> frozenset[str]:
     found = {part.kind for part in recipe.parts if isinstance(part, Layer)}
     if any(part.name is not None for part in recipe.parts):
         found.add("names that are odd")
+    found |= {"global dtype policy"} if recipe.policy is not None else set()
+    if any(isinstance(part, Layer) and part.dtype is not None for part in recipe.parts):
+        found.add("dtype policy of a layer")
     for number in range(len(recipe.parts)):
         found |= _of_part(recipe, number)
     return frozenset(found | _of_sharing(recipe) | _of_changes(recipe) | _of_training(recipe))
@@ -179,6 +187,10 @@ def _of_training(recipe: Recipe) -> set[str]:
     found |= {"model compiled inside another"} if recipe.inside else set()
     for root in recipe.roots:
         if root.compile is not None:
-            found |= {root.compile.optimizer, ("no steps", "one step", "two steps")[root.compile.steps]}
+            found |= {
+                root.compile.optimizer,
+                *root.compile.options,
+                ("no steps", "one step", "two steps")[root.compile.steps],
+            }
             found |= {"compiled steps"} if root.compile.steps and not root.compile.eager else set()
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tiedio.testing.strategies_table import WIDTH
+from tiedio.testing.strategies_table import DTYPES, WIDTH
 
 PACKAGE = "tiedio.testing"
 
@@ -37,6 +37,41 @@ class Aliased(keras.layers.Layer):
             A tensor of the same shape.
         """
         return inputs * (self.first + self.second + self.more[0] + self.named["scale"])
+
+
+def _zeros(shape: Any, dtype: Any = None) -> Any:
+    """Zeros of any dtype: TensorFlow makes none of float8 directly."""
+    return keras.ops.cast(keras.ops.zeros(shape, "float32"), dtype)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Typed(keras.layers.Layer):
+    """A layer that holds a variable of each dtype, none of them trained."""
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the variables.
+
+        Args:
+            input_shape: shape of the input, batch included.
+        """
+        self.typed = {
+            dtype: self.add_weight(
+                shape=(input_shape[-1],), initializer=_zeros, dtype=dtype, trainable=False, autocast=False, name=dtype
+            )
+            for dtype in DTYPES
+        }
+
+    def call(self, inputs: Any) -> Any:
+        """Adds two of the variables.
+
+        Args:
+            inputs: a float tensor.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        added = keras.ops.cast(self.typed["int8"], inputs.dtype) + keras.ops.cast(self.typed["bool"], inputs.dtype)
+        return inputs + 0.125 * added
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -38,6 +38,7 @@ class Layer(_Readable):
         on: the kind of value that it is called on: "ids", "seq", "vec", "flat" or "wide".
         inner: the number of the part that it wraps or refers to, for the kinds that do.
         name: its name, or `None` for an automatic one.
+        dtype: its dtype policy, or `None` for the one of the recipe.
 
     Example:
         >>> Layer("dense", on="seq", name="a")
@@ -48,6 +49,7 @@ class Layer(_Readable):
     on: str = "seq"
     inner: int | None = None
     name: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -252,18 +254,20 @@ class Compile(_Readable):
     """How a root is compiled, after the ties are made, and for how many steps it is trained.
 
     Args:
-        optimizer: "adam" or "sgd" (with momentum).
+        optimizer: a name in `tiedio.testing.strategies_optimizers.OPTIMIZERS`.
         steps: training steps, 0 to 2.
         eager: whether it trains eagerly, which is fast for a few steps, or compiled.
+        options: names in `tiedio.testing.strategies_optimizers.OPTIONS`.
 
     Example:
-        >>> Compile("sgd", steps=1)
-        Compile(optimizer='sgd', steps=1)
+        >>> Compile("sgd", steps=1, options=("ema",))
+        Compile(optimizer='sgd', steps=1, options=('ema',))
     """
 
     optimizer: str = "adam"
     steps: int = 0
     eager: bool = True
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -295,6 +299,7 @@ class Recipe:
         changes: ties that are made and slots that lose one, in order; `Attach` comes last.
         freezes: what is not trainable.
         inside: models inside the roots, not saved by themselves, that are compiled too, and trained before the roots.
+        policy: the global dtype policy under which everything is made, or `None` for "float32".
         seed: the seed of all values.
 
     Example:
@@ -316,6 +321,7 @@ class Recipe:
     changes: tuple[Change, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     inside: tuple[Root, ...] = ()
+    policy: str | None = None
     seed: int = 0
 
     def __repr__(self) -> str:
@@ -328,6 +334,8 @@ class Recipe:
             for number, item in enumerate(items):
                 lines.append(f"        {item!r}," + (f"  # {number}" if name == "parts" else ""))
             lines.append("    ),")
+        if self.policy is not None:
+            lines.append(f"    policy={self.policy!r},")
         if self.seed:
             lines.append(f"    seed={self.seed},")
         return "\n".join([*lines, ")"])

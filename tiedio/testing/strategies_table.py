@@ -29,12 +29,15 @@ class Variable:
     Args:
         path: attributes, indexes and keys, joined by dots.
         shape: its shape.
-        role: "weight", "stat" (moving, not trained) or "seed" (the state of a seed generator).
+        role: "weight", "stat" (moving, not trained), "data" (of a dtype of its own, not trained) or "seed" (the
+            state of a seed generator).
+        dtype: its dtype; `None` for the one that the layer's dtype policy gives.
     """
 
     path: str
     shape: tuple[int, ...]
     role: str = "weight"
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,20 @@ def _recurrent(prefix: str, gates: int, bias: tuple[int, ...]) -> tuple[Variable
 def _heads(name: str) -> tuple[Variable, ...]:
     return Variable(f"_{name}_dense.kernel", (WIDTH, 2, 2)), Variable(f"_{name}_dense.bias", (2, 2))
 
+
+DTYPES = (
+    "bool", "int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "bfloat16", "float64", "float8_e4m3fn",
+    "float8_e5m2",
+)  # fmt: skip
+"""Dtypes of the variables of a "typed" layer; each has one."""
+
+POLICIES: Mapping[str, str] = {
+    "mixed_bfloat16": "float32",
+    "mixed_float16": "float32",
+    "float64": "float64",
+    "bfloat16": "bfloat16",
+}
+"""Dtype policies that are drawn, beside "float32", and the dtype of the variables under each."""
 
 _SAME = {"seq": "seq", "vec": "vec"}
 _NORM = (Variable("gamma", (WIDTH,)), Variable("beta", (WIDTH,)))
@@ -128,12 +145,26 @@ KINDS: Mapping[str, Kind] = {
     ),
     "transposed": Kind(_SAME, (Variable("bias", (WIDTH,)),), inner=("dense", "penalized")),
     "aliased": Kind(_SAME, _SCALE, aliases=("second", "more.0", "named.scale")),
+    "typed": Kind(_SAME, tuple(Variable(f"typed.{dtype}", (WIDTH,), "data", dtype) for dtype in DTYPES)),
     "own_blocks": Kind(_SAME, tuple(v for block in _BLOCKS for v in _dense(f"{block}.")), model=True),
     "own_by_hand": Kind(_SAME, _dense("first.") + _dense("second."), model=True),
     "own_functional": Kind(_SAME, _dense("first.") + _dense("second."), model=True),
     "own_tied": Kind(_SAME, _dense("first.") + _dense("second."), aliases=("second.kernel",), model=True),
 }
 """Every kind of layer that a recipe can name; cells, which are called on nothing, stand inside others."""
+
+
+FREE_DTYPE = frozenset({
+    "dense", "penalized", "conv", "dilated", "narrow", "embedding", "layer_norm", "batch_norm", "lstm", "simple_rnn",
+    "attention", "dropout", "activation",
+})  # fmt: skip
+"""Kinds that may have a dtype policy of their own: what they make inside follows it."""
+
+COST: Mapping[str, int] = {
+    "lstm": 4, "gru": 4, "simple_rnn": 3, "rnn": 4, "stacked_rnn": 7, "bidirectional": 6, "time_distributed": 4,
+    "attention": 3, "own_blocks": 4, "own_by_hand": 2, "own_functional": 2, "own_tied": 2, "batch_norm": 2,
+}  # fmt: skip
+"""How much longer a call takes than that of a dense layer, where it does."""
 
 
 def variables_of(kind: str, on: str) -> tuple[Variable, ...]:

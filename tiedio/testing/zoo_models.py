@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tiedio.testing.oracle import Arguments
+from tiedio.testing.data import Arguments
 from tiedio.testing.zoo_base import Case, case, floats, put, share, trained, untie
 from tiedio.testing.zoo_places import kernels, stack
 from tiedio.testing.zoo_roots import (
