@@ -346,11 +346,27 @@ def own_hooks() -> Golden:
     return Golden(model, x, lambda m: [[m.get_layer("remembering").scale, m.layers[2].scale]])
 
 
+def loss_scale() -> Golden:
+    """In half precision, so that `compile` puts a loss scale around the optimizer; one metric in two places."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential(
+            [keras.Input((2,)), layers.Dense(2, name="one"), layers.Dense(2, name="two")], name="m"
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    share(model.get_layer("two"), "_kernel", model.get_layer("one"))
+    metric = keras.metrics.MeanAbsoluteError(name="both")
+    x = floats(2, 2)
+    trained(model, x, x, optimizer=keras.optimizers.SGD(0.125), metrics=[metric], weighted_metrics=[metric])
+    return Golden(model, x, lambda m: [[layer.kernel for layer in m.layers]])
+
+
 GOLDEN: dict[str, Callable[[], Golden]] = {
     build.__name__: build
     for build in (
         two_convs, siamese_lstm, tied_autoencoder, subclassed, several_roots, node_argument, repeated_layer,
-        frozen_side, sgd_momentum, odd_places, own_hooks,
+        frozen_side, sgd_momentum, odd_places, own_hooks, loss_scale,
     )
 }  # fmt: skip
 

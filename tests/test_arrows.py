@@ -21,7 +21,7 @@ FLOORS: dict[float, set[str]] = {
     2.5: {"session"},
     3: {"manifest", "slots", "configs"},
     3.5: {"describe", "plain", "values"},
-    3.75: {"omissions", "hooks", "custom"},
+    3.75: {"omissions", "optimizers", "hooks", "custom"},
     4: {"ties", "structure", "alias", "training", "closing", "plot", "inspection"},
     4.5: {"pipeline"},
     5: {"api", "tying"},

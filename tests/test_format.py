@@ -121,10 +121,14 @@ STRUCTURE: Any = {
 TRAINING: Any = {
     "models": [
         {"model": 0, "optimizer": 0, "config": CONFIG, "omitted": [[["loss", 0], {"delta": 0.5}]]},
-        {"model": 1, "optimizer": None, "config": {"loss": {"$object": 0}}, "omitted": []},
+        {
+            "model": 1, "optimizer": 1, "given": 0, "omitted": [],
+            "config": {"loss": {"$object": 0}, "metrics": [{"$shared": 0}, {"$shared": 0}]},
+        },
     ],
-    "optimizers": [CONFIG],
-}
+    "optimizers": [CONFIG, {**CLASS, "config": {"inner_optimizer": {"$optimizer": 0}}}, "made_by_another"],
+    "shared": [CONFIG],
+}  # fmt: skip
 DOCUMENTS = {"manifest": MANIFEST, "structure": STRUCTURE, "training": TRAINING}
 
 
@@ -134,7 +138,7 @@ def read(name: str, value: Any) -> None:
         manifest.Manifest.from_json(strict_json.dumps(value))
     else:
         table, training = (value, TRAINING) if name == "structure" else (STRUCTURE, value)
-        shape.check(table, training, objects=3, optimizers=1, path="file")
+        shape.check(table, training, objects=3, optimizers=3, path="file")
 
 
 def shape_fault(name: str, value: Any) -> str | None:
@@ -243,7 +247,10 @@ def test_the_schema_has_the_keys_of_the_record_and_no_other(name: str, part: str
 def test_what_stands_in_several_schemas_is_the_same_in_all() -> None:
     for part in ("key", "float", "bytes"):
         assert SCHEMAS["manifest"]["$defs"][part] == SCHEMAS["structure"]["$defs"][part]
-    assert SCHEMAS["structure"]["$defs"]["config"] == SCHEMAS["training"]["$defs"]["config"]
+    training = copy.deepcopy(SCHEMAS["training"]["$defs"]["config"])
+    for key in ("$optimizer", "$shared"):  # lists that only the training record has
+        del training["properties"][key], training["dependentSchemas"][key]
+    assert SCHEMAS["structure"]["$defs"]["config"] == training
     config = copy.deepcopy(SCHEMAS["structure"]["$defs"]["config"])
     # A regularizer or constraint refers to no object of the structure.
     del config["properties"]["$object"], config["dependentSchemas"]["$object"]

@@ -112,7 +112,7 @@ OF_FORMAT_1 = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("version", "names"), [(1, OF_FORMAT_1), (2, [*OF_FORMAT_1, "own_hooks"])])
+@pytest.mark.parametrize(("version", "names"), [(1, OF_FORMAT_1), (2, [*OF_FORMAT_1, "loss_scale", "own_hooks"])])
 def test_every_golden_file_is_there(version: int, names: list[str]) -> None:
     assert sorted(path.stem for path in FILES if path.parent.name == str(version)) == sorted(names)
 

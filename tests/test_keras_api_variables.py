@@ -216,7 +216,22 @@ def test_an_optimizer_knows_its_variables_in_order_and_those_without_decay() -> 
     optimizer.exclude_from_weight_decay(var_list=[third], var_names=["bias", "beta"])
     optimizer.build([other, one, third])
     assert [v.name for v in keras_api.optimizer_variables(optimizer)] == ["other", "one", "third"]
-    positions, pattern = keras_api.excluded_from_weight_decay(optimizer)
-    assert positions == [2]
+    excluded, pattern = keras_api.excluded_from_weight_decay(optimizer, [one, third, other])
+    assert [v.name for v in excluded] == ["third"]
     assert pattern in ("bias|beta", "beta|bias")  # Keras joins a set
-    assert keras_api.excluded_from_weight_decay(keras.optimizers.SGD()) == ([], None)
+    assert keras_api.excluded_from_weight_decay(keras.optimizers.SGD(), [one]) == ([], None)
+
+
+def test_an_optimizer_of_parts_notes_which_part_has_which_by_keys_that_no_rebuild_gives() -> None:
+    parts = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD()))
+    variable = keras.Variable([1.0])
+    parts.build([variable])
+    assert list(parts._var_to_optimizer_idx) == [parts._var_key(variable)]
+    assert "_var_to_optimizer_idx" in keras_api.bookkeeping_names(parts)
+
+
+def test_what_an_outer_block_knows_is_known_in_an_inner_one() -> None:
+    regularizer = keras.regularizers.L2(0.5)
+    config = {**keras.saving.serialize_keras_object(keras.regularizers.L2()), "shared_object_id": "outer"}
+    with keras_api.known_objects({"outer": regularizer}), keras_api.known_objects({"inner": None}):
+        assert keras_api.deserialize(config, {}, True) is regularizer

@@ -143,6 +143,9 @@ def test_a_record_with_another_shape_is_refused_with_its_place(change: Change, w
         (lambda s, t: s["steps"].append(["call", 2]), "call 2 does not exist"),
         (lambda s, t: t["models"][0].update(model=3), "object 3 does not exist"),
         (lambda s, t: t["models"][0].update(optimizer=1), "optimizer 1 does not exist"),
+        (lambda s, t: t["models"][0].update(given=1), "optimizer 1 does not exist"),
+        (lambda s, t: t["optimizers"][0]["config"].update(inner={"$optimizer": 1}), "optimizer 1 does not exist"),
+        (lambda s, t: t["models"][0]["config"].update(loss={"$shared": 0}), "shared part 0 does not exist"),
     ],
 )
 def test_a_number_that_points_nowhere_is_refused_and_named(change: Change, message: str) -> None:

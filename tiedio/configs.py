@@ -20,12 +20,13 @@ from tiedio.strict_json import MAX_INTEGER
 Reference = Callable[[Any], Any]
 
 
-def encode(value: Any, objects: Mapping[int, int], where: str) -> Any:
+def encode(value: Any, objects: Mapping[int, Any], where: str) -> Any:
     """A config as JSON.
 
     Args:
         value: a config as Keras serialized it, each object in it stamped with its identity.
-        objects: identity of a tabled object → its number; such a config becomes a reference.
+        objects: identity of a tabled object → its number; such a config becomes a reference. Of anything else that
+            is written elsewhere, the reference itself.
         where: the place in the model, for errors.
 
     Raises:
@@ -74,11 +75,12 @@ def _require(holds: bool, value: Any, expected: str, where: str) -> Any:
     return value
 
 
-def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, int], where: str) -> Any:
+def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, Any], where: str) -> Any:
     stamp = value.get("shared_object_id") if "class_name" in value else None
     if stamp is not None:
         if stamp in objects:
-            return {"$object": objects[stamp]}
+            found = objects[stamp]
+            return dict(found) if isinstance(found, Mapping) else {"$object": found}
         if keras_api.names_a_layer(value):
             raise ModelError(
                 "the config embeds a layer that is in no attribute, so its weights would be lost",

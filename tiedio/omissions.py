@@ -8,6 +8,9 @@ from typing import Any
 from tiedio import configs, keras_api, plain, slots
 from tiedio.errors import ModelError, one_line
 
+# The dtype of a loss is in no config.
+_POLICY = "_dtype_policy"
+
 
 def describe(arguments: Any, where: str) -> list[Any]:
     """The plain attributes of Keras's losses and metrics that their own config would not bring back.
@@ -20,7 +23,7 @@ def describe(arguments: Any, where: str) -> list[Any]:
         A list of `[place, {attribute: encoded value}]`.
     """
     found = []
-    for place, value in _objects(arguments):
+    for place, value in parts(arguments):
         if type(value).__module__.partition(".")[0] != "keras":
             continue  # of custom classes the proof tells the user, who can mend get_config
         revived = _revived(value, where)
@@ -33,6 +36,9 @@ def describe(arguments: Any, where: str) -> list[Any]:
             and name in after
             and not plain.equal(item, after[name], plain.Identities())
         }
+        policy = before.get(_POLICY)
+        if policy is not None and not plain.equal(policy, after.get(_POLICY), plain.Identities()):
+            lost[_POLICY] = configs.encode(keras_api.stamped(lambda item=policy: item), {}, where)  # type: ignore[misc]
         if lost:
             found.append([place, lost])
     return found
@@ -40,13 +46,16 @@ def describe(arguments: Any, where: str) -> list[Any]:
 
 def restore(arguments: Any, record: list[Any]) -> None:
     """Sets what `describe` noted on the revived arguments; only attributes that are there and plain."""
-    objects = {tuple(place): value for place, value in _objects(arguments)}
+    objects = {tuple(place): value for place, value in parts(arguments)}
     for place, lost in record:
         value = objects.get(tuple(place))
         known = {} if value is None else vars(value)
         known = {name: item for name, item in known.items() if _is_data(item)}
         for name in lost.keys() & known.keys():
             setattr(value, name, configs.decode(lost[name], {}))
+        if isinstance(value, keras_api.Loss) and _POLICY in lost:
+            policy = configs.decode(lost[_POLICY], {})
+            setattr(value, _POLICY, keras_api.deserialize(policy, {}, True))
 
 
 def _is_argument(value: Any, name: str) -> bool:
@@ -79,23 +88,12 @@ def _is_data(value: Any) -> bool:
 
 def compare(live: Any, rebuilt: Any, where: str) -> None:
     """Raises `ModelError` if a loss or metric of the rebuild differs in a plain attribute."""
-    theirs = {tuple(place): value for place, value in _objects(rebuilt)}
-    for place, value in _objects(live):
+    theirs = {tuple(place): value for place, value in parts(rebuilt)}
+    for place, value in parts(live):
         plain.compare_objects(slots.join(where, "/".join(map(str, place))), value, theirs.get(tuple(place)))
 
 
-def compare_optimizers(path: str, live: Any, rebuilt: Any) -> None:
-    """Raises `ModelError` if an optimizer, or one inside it, or its schedule, differs in a plain attribute."""
-    if live is None or rebuilt is None:
-        return
-    plain.compare_objects(path, live, rebuilt)
-    inner = (keras_api.BaseOptimizer, keras_api.LearningRateSchedule)
-    for name, value in slots.own_attributes(live).items():
-        if isinstance(value, inner):
-            compare_optimizers(slots.join(path, name), value, vars(rebuilt).get(name))
-
-
-def _objects(arguments: Any) -> Iterator[tuple[list[Any], Any]]:
+def parts(arguments: Any) -> Iterator[tuple[list[Any], Any]]:
     """Losses, metrics and optimizers inside the arguments of `compile`, each with its place."""
     stack: list[tuple[list[Any], Any]] = [([], arguments)]
     while stack:

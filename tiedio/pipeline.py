@@ -17,6 +17,7 @@ from tiedio import (
     describe,
     hooks,
     keras_api,
+    optimizers,
     plain,
     session,
     slots,
@@ -265,6 +266,7 @@ def _restore(
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
             variables |= training.restore_facts(walk, of_optimizer, revive)
             trained = training.describe_training(walk)
+            optimizers.require_equal(trained.optimizers, manifest.optimizers)
     expected = manifest if compile else _without_optimizers(manifest, of_model)
     _close(expected, walk, trained)
     wanted = {spec.slots[0].path for spec in expected.variables}

@@ -134,7 +134,11 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
     old, new = _plainly(old), _plainly(new)
     if old is new or (id(old), id(new)) in above:
         return True
-    if slots.classify(type(old)) in ("variable", "object") or slots.classify(type(new)) in ("variable", "object"):
+    if (
+        id(old) in identities.live
+        or slots.classify(type(old)) in ("variable", "object")
+        or slots.classify(type(new)) in ("variable", "object")
+    ):
         return _alike(old, new, identities)
     if arrays.array_kind(old) is not None or arrays.array_kind(new) is not None:
         return _equal_arrays(old, new)

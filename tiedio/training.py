@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import configs, describe, keras_api, manifest, omissions, slots
+from tiedio import configs, describe, keras_api, manifest, omissions, optimizers, slots
 from tiedio.errors import MismatchError, ModelError, RebuildError, one_line
 
-MARK = "@optimizer"
+SHARED = "$shared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +57,52 @@ def describe_training(walk: slots.Walk) -> Training:
         ModelError: if a model compiles in its own way without the hooks that describe it, or if an optimizer was
             built for variables that the model no longer has.
     """
-    number = {id(found.value): n for n, found in enumerate(walk.objects)}
-    canonical = walk.canonical_slots()
     compiled = _compiled(walk)
-    optimizers = _optimizers(compiled)
-    numbers = {key: n for n, key in enumerate(optimizers)}
-    models = [
-        {
-            "model": number[id(one.model)],
-            "optimizer": None if one.optimizer is None else numbers[id(one.optimizer)],
-            "config": configs.encode(_compile_config(one), number, one.path),
-            "omitted": _omitted(one),
-        }
-        for one in compiled
-    ]
-    found: list[slots.FoundSlot] = []
-    records = []
-    for path, optimizer in optimizers.values():
-        found.extend(_optimizer_slots(path, optimizer, canonical))
-        sharing = tuple(one.path for one in compiled if one.optimizer is optimizer)
-        records.append(_describe_optimizer(path, optimizer, sharing, canonical))
-    encoded = [
-        configs.encode(_serialized(path, lambda optimizer=optimizer: optimizer), number, path)  # type: ignore[misc]
-        for path, optimizer in optimizers.values()
-    ]
-    return Training({"models": models, "optimizers": encoded}, tuple(records), tuple(found))
+    found = optimizers.find(_tops(compiled))
+    canonical = walk.canonical_slots()
+    variables = [group[0].variable for group in walk.by_variable()]
+    records = optimizers.describe(found, canonical, variables)
+    own_slots = optimizers.find_slots(found, canonical)
+    place = {id(one.value): n for n, one in enumerate(found)}
+    number: dict[int, Any] = {id(one.value): n for n, one in enumerate(walk.objects)}
+    shared = _shared(compiled, number)
+    known = number | {key: {SHARED: n} for n, key in enumerate(shared)}
+    record: dict[str, Any] = {"models": [_describe_model(one, known, place) for one in compiled]}
+    references = number | {key: {optimizers.REFERENCE: n} for key, n in place.items()}
+    record["optimizers"] = optimizers.encode(found, references, _serialized)
+    if shared:
+        record["shared"] = [_encode(where, value, known) for where, value in shared.values()]
+    return Training(record, records, tuple(own_slots))
+
+
+def _describe_model(one: Compiled, known: Mapping[int, Any], place: Mapping[int, int]) -> dict[str, Any]:
+    described = {
+        "model": known[id(one.model)],
+        "optimizer": None if one.optimizer is None else place[id(one.optimizer)],
+        "config": configs.encode(_compile_config(one), known, one.path),
+        "omitted": _omitted(one),
+    }
+    given = keras_api.compile_arguments(one.model).get("optimizer")
+    if given is not one.optimizer and id(given) in place:
+        described["given"] = place[id(given)]
+    return described
+
+
+def _shared(compiled: Sequence[Compiled], number: Mapping[int, int]) -> dict[int, tuple[str, Any]]:
+    """Losses and metrics that stand in more than one place: identity → (model, object)."""
+    seen: dict[int, tuple[str, Any]] = {}
+    several: dict[int, tuple[str, Any]] = {}
+    for one in compiled:
+        for _, value in omissions.parts(_arguments(one.model)):
+            if id(value) in seen and id(value) not in number:
+                several[id(value)] = seen[id(value)]
+            seen.setdefault(id(value), (one.path, value))
+    return {key: seen[key] for key in seen if key in several}
+
+
+def _encode(path: str, value: Any, known: Mapping[int, Any]) -> Any:
+    around = {key: item for key, item in known.items() if key != id(value)}
+    return configs.encode(_serialized(slots.join(path, "@compile"), lambda: value), around, path)
 
 
 def _compiled(walk: slots.Walk) -> list[Compiled]:
@@ -92,12 +113,13 @@ def _compiled(walk: slots.Walk) -> list[Compiled]:
     ]
 
 
-def _optimizers(compiled: Sequence[Compiled]) -> dict[int, tuple[str, Any]]:
-    optimizers: dict[int, tuple[str, Any]] = {}
-    for one in compiled:
-        if one.optimizer is not None and id(one.optimizer) not in optimizers:
-            optimizers[id(one.optimizer)] = (slots.join(one.path, MARK), one.optimizer)
-    return optimizers
+def _tops(compiled: Sequence[Compiled]) -> list[tuple[str, str, Any]]:
+    """What `optimizers.find` starts from."""
+    return [
+        (one.path, slots.join(one.path, optimizers.MARK), one.optimizer)
+        for one in compiled
+        if one.optimizer is not None
+    ]
 
 
 def optimizers_of(walk: slots.Walk) -> list[tuple[str, Any]]:
@@ -107,8 +129,6 @@ def optimizers_of(walk: slots.Walk) -> list[tuple[str, Any]]:
 
 def _arguments(model: Any) -> dict[str, Any]:
     """What Keras's `compile` was called with, without the optimizer."""
-    if not hasattr(model, "_compile_config"):
-        return {}
     return {key: item for key, item in keras_api.compile_arguments(model).items() if key != "optimizer"}
 
 
@@ -148,81 +168,10 @@ def _serialized(path: str, get: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _describe_optimizer(
-    path: str, optimizer: Any, models: tuple[str, ...], canonical: Mapping[int, str]
-) -> manifest.Optimizer:
-    built_for = keras_api.optimizer_variables(optimizer)
-    lost = [variable.path for variable in built_for if id(variable) not in canonical]
-    if lost:
-        raise ModelError(
-            "the optimizer was built for variables that are no longer in the model",
-            path=path,
-            expected="an optimizer built after the ties were made",
-            found=", ".join(lost[:10]),
-            remedy="compile the model again after tying, or save with optimizer=False",
-        )
-    excluded, pattern = keras_api.excluded_from_weight_decay(optimizer)
-    return manifest.Optimizer(
-        path=path,
-        models=models,
-        class_name=type(optimizer).__name__,
-        built=bool(optimizer.built),
-        variables=tuple(canonical[id(variable)] for variable in built_for),
-        excluded_from_weight_decay=tuple(canonical[id(built_for[i])] for i in excluded),
-        excluded_names=pattern,
-    )
-
-
-def _optimizer_slots(path: str, optimizer: Any, canonical: Mapping[int, str]) -> list[slots.FoundSlot]:
-    found = [slot for slot in _members(path, optimizer, canonical) if id(slot.variable) not in canonical]
-    held = {id(slot.variable) for slot in found}
-    state = [variable for variable in optimizer.variables if id(variable) not in canonical]
-    missing = [variable.path for variable in state if id(variable) not in held]
-    if missing:
-        raise ModelError(
-            "the optimizer has state in no place that tiedio can see",
-            path=path,
-            found=", ".join(missing[:10]),
-            remedy="hold it in an attribute, or in a list parallel to the variables it was built for",
-            expected="state in attributes, lists or dicts of the optimizer",
-        )
-    return found
-
-
-def _members(path: str, optimizer: Any, canonical: Mapping[int, str]) -> Iterator[slots.FoundSlot]:
-    """Slots of an optimizer and of the optimizers inside it; parallel lists are named by the model's variable."""
-    built_for = keras_api.optimizer_variables(optimizer)
-    attributes = slots.own_attributes(optimizer)
-    for name, value in sorted(attributes.items()):
-        shown = name.lstrip("_") if name.lstrip("_") not in attributes else name
-        place = slots.join(path, slots.escape(shown))
-        if slots.is_variable(value):
-            yield slots.FoundSlot(place, path, (("attribute", name),), value)
-        elif isinstance(value, keras_api.BaseOptimizer):
-            yield from _members(place, value, canonical)
-        elif isinstance(value, (list, tuple)) and len(value) == len(built_for) and _is_flat(value):
-            for i, item in enumerate(value):
-                if item is not None:
-                    # A variable that the model lost is refused later, with a better message.
-                    owner = canonical.get(id(built_for[i]), str(i))
-                    yield slots.FoundSlot(slots.join(place, owner), path, (("attribute", name), ("index", i)), item)
-        elif isinstance(value, (list, tuple)) and any(isinstance(item, keras_api.BaseOptimizer) for item in value):
-            for i, item in enumerate(value):
-                yield from _members(slots.join(place, str(i)), item, canonical)
-        else:
-            for steps, segments, leaf in slots.leaves(value):
-                if slots.is_variable(leaf):
-                    yield slots.FoundSlot("/".join((place, *segments)), path, (("attribute", name), *steps), leaf)
-
-
-def _is_flat(value: Sequence[Any]) -> bool:
-    return all(item is None or slots.is_variable(item) for item in value)
-
-
 def compile_again(
     objects: Sequence[Any],
     record: Mapping[str, Any],
-    optimizers: Sequence[manifest.Optimizer],
+    specs: Sequence[manifest.Optimizer],
     variables: Mapping[str, Any],
     decode: Callable[[Any], Any],
     plainly: Callable[[Any], Any] | None = None,
@@ -232,7 +181,7 @@ def compile_again(
     Args:
         objects: the rebuilt objects, by number.
         record: what `describe_training` gave.
-        optimizers: their manifest records, in the same order.
+        specs: the optimizers' manifest records, in the same order.
         variables: model variable of each canonical slot; ties are already restored.
         decode: revives an encoded config.
         plainly: decodes it and revives nothing, for a class's own hook; default: `decode`.
@@ -240,23 +189,24 @@ def compile_again(
     Raises:
         RebuildError: if a model cannot be compiled from its configuration.
     """
-    pairs = zip(record["optimizers"], optimizers, strict=True)
-    revived = [_revive(config, spec.path, decode) for config, spec in pairs]
-    for spec, optimizer in zip(optimizers, revived, strict=True):
-        if spec.excluded_from_weight_decay or spec.excluded_names is not None:
-            excluded = [variables[path] for path in spec.excluded_from_weight_decay]
-            names = None if spec.excluded_names is None else [spec.excluded_names]
-            optimizer.exclude_from_weight_decay(var_list=excluded, var_names=names)
-        if spec.built:
-            optimizer.build([variables[path] for path in spec.variables])
+    revived = optimizers.Reviver(record["optimizers"], [spec.path for spec in specs], decode)
+    optimizers.build(revived, specs, variables)
+    parts = record.get("shared", [])
+    shared = optimizers.Reviver(parts, ["@compile"] * len(parts), decode, SHARED, (keras_api.Loss, keras_api.Metric))
     for one in record["models"]:
         model = objects[one["model"]]
-        optimizer = None if one["optimizer"] is None else revived[one["optimizer"]]
+        optimizer, given = (None if n is None else revived[n] for n in (one["optimizer"], one.get("given")))
         try:
-            own_hook = keras_api.overrides(model, "compile_from_config", keras_api.Model)
-            config = {} if own_hook else decode(one["config"])
-            omissions.restore(config, one["omitted"])
-            _compile(model, optimizer, config, one["config"], plainly or decode)
+            handed = optimizer if given is None else given
+            if keras_api.overrides(model, "compile_from_config", keras_api.Model):
+                with shared.known(one["config"]):
+                    _compile_by_hook(model, handed, (plainly or decode)(shared.with_stubs(one["config"])))
+            else:
+                config = shared.revive(one["config"])
+                omissions.restore(config, one["omitted"])
+                model.compile(optimizer=handed, **config)
+            if model.optimizer is not optimizer:
+                model.optimizer = optimizer
         except (TypeError, ValueError) as error:
             raise RebuildError(
                 "the model cannot be compiled again",
@@ -267,38 +217,19 @@ def compile_again(
             ) from error
 
 
-def _revive(config: Any, path: str, decode: Callable[[Any], Any]) -> Any:
-    try:
-        optimizer = decode(config)
-    except (TypeError, ValueError) as error:
-        optimizer, why = None, one_line(error)
-    else:
-        why = type(optimizer).__name__
-    if not isinstance(optimizer, keras_api.BaseOptimizer):
-        raise RebuildError(
-            "the optimizer cannot be made again",
-            path=path,
-            expected="an optimizer",
-            found=why,
-            remedy="load with compile=False and compile the model yourself",
-        )
-    return optimizer
+def _compile_by_hook(model: Any, optimizer: Any, config: dict[str, Any]) -> None:
+    """Hands a class's own hook what Keras hands it, with a reference that revives as `optimizer`."""
+    stamp = "tiedio:optimizer"
+    reference = {**keras_api.class_reference(type(optimizer)), "config": {}, "shared_object_id": stamp}
+    with warnings.catch_warnings(), keras_api.known_objects({stamp: optimizer}):
+        model.compile_from_config({**config, "optimizer": None if optimizer is None else reference})
 
 
-def _compile(model: Any, optimizer: Any, config: dict[str, Any], encoded: Any, plainly: Callable[[Any], Any]) -> None:
-    """Compiles; a class's own hook is handed what Keras hands it, with a reference that revives as `optimizer`."""
-    if not keras_api.overrides(model, "compile_from_config", keras_api.Model):
-        model.compile(optimizer=optimizer, **config)
-    else:
-        stamp = "tiedio:optimizer"
-        reference = {**keras_api.class_reference(type(optimizer)), "config": {}, "shared_object_id": stamp}
-        with warnings.catch_warnings(), keras_api.known_objects({stamp: optimizer}):
-            model.compile_from_config({**plainly(encoded), "optimizer": None if optimizer is None else reference})
-    if model.optimizer is not optimizer:
-        model.optimizer = optimizer
-
-
-def restore_facts(walk: slots.Walk, specs: Sequence[manifest.Variable], revive: Callable[[Any], Any]) -> dict[str, Any]:
+def restore_facts(
+    walk: slots.Walk,
+    specs: Sequence[manifest.Variable],
+    revive: Callable[[Any], Any],
+) -> dict[str, Any]:
     """Gives the optimizers' variables their recorded names and paths.
 
     Returns:
@@ -308,15 +239,15 @@ def restore_facts(walk: slots.Walk, specs: Sequence[manifest.Variable], revive: 
         MismatchError: if the optimizers have other slots than the manifest.
     """
     canonical = walk.canonical_slots()
-    found: dict[str, Any] = {}
-    for path, optimizer in _optimizers(_compiled(walk)).values():
-        found |= {slot.path: slot.variable for slot in _optimizer_slots(path, optimizer, canonical)}
+    found = {
+        slot.path: slot.variable for slot in optimizers.find_slots(optimizers.find(_tops(_compiled(walk))), canonical)
+    }
     recorded = {slot.path for spec in specs for slot in spec.slots}
     if recorded != set(found):
         missing, extra = sorted(recorded - set(found)), sorted(set(found) - recorded)
         raise MismatchError(
             "the optimizer has other state than the file",
-            path=MARK,
+            path=optimizers.MARK,
             expected=", ".join(missing[:5]) or "nothing more",
             found=", ".join(extra[:5]) or "nothing more",
             remedy="load with compile=False and compile the model yourself",
@@ -328,6 +259,7 @@ def restore_facts(walk: slots.Walk, specs: Sequence[manifest.Variable], revive: 
 
 def compare(live: slots.Walk, rebuilt: slots.Walk) -> None:
     """Raises `ModelError` if a loss, metric or optimizer of the rebuild differs in a plain attribute."""
-    for mine, theirs in zip(_compiled(live), _compiled(rebuilt), strict=True):
+    sides = (_compiled(live), _compiled(rebuilt))
+    for mine, theirs in zip(*sides, strict=True):
         omissions.compare(_arguments(mine.model), _arguments(theirs.model), slots.join(mine.path, "@compile"))
-        omissions.compare_optimizers(slots.join(mine.path, MARK), mine.optimizer, theirs.optimizer)
+    optimizers.compare(*(optimizers.find(_tops(side)) for side in sides))

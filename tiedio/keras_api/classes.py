@@ -114,6 +114,7 @@ _OPTIMIZER_NAMES = frozenset(
     {
         "_distribution_strategy", "_lock", "_tracker", "_trainable_variables", "_trainable_variables_indices",
         "_variables", "_exclude_from_weight_decay", "_exclude_from_weight_decay_cache", "name",
+        "_var_to_optimizer_idx",
     }
 )  # fmt: skip
 _STORES = {"trainable_variables", "non_trainable_variables", "layers", "metrics", "seed_generators", "variables"}

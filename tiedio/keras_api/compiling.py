@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -10,14 +11,15 @@ def optimizer_variables(optimizer: Any) -> list[Any]:
     return list(optimizer._trainable_variables)
 
 
-def excluded_from_weight_decay(optimizer: Any) -> tuple[list[int], str | None]:
-    """Positions (in `optimizer_variables`) and name pattern that `exclude_from_weight_decay` noted."""
+def excluded_from_weight_decay(optimizer: Any, variables: Sequence[Any]) -> tuple[list[Any], str | None]:
+    """The variables among `variables`, and the name pattern, that `exclude_from_weight_decay` noted."""
     keys = vars(optimizer).get("_exclude_from_weight_decay") or set()
     pattern = vars(optimizer).get("_exclude_from_weight_decay_pattern")
-    positions = [i for i, v in enumerate(optimizer_variables(optimizer)) if optimizer._var_key(v) in keys]
-    return positions, None if pattern is None else pattern.pattern
+    excluded = [v for v in variables if optimizer._var_key(v) in keys] if keys else []
+    return excluded, None if pattern is None else pattern.pattern
 
 
 def compile_arguments(model: Any) -> dict[str, Any]:
-    """The arguments that `compile` was called with, as Keras noted them."""
-    return dict(model._compile_config.config)
+    """The arguments that `compile` was called with, as Keras noted them; none if a class compiles past Keras."""
+    noted = vars(model).get("_compile_config")
+    return {} if noted is None else dict(noted.config)

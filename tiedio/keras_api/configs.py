@@ -41,9 +41,13 @@ def stamped(get: Callable[[], Any]) -> Any:
 
 @contextmanager
 def known_objects(objects: Mapping[str, Any]) -> Iterator[None]:
-    """Inside the block Keras answers a config stamped with a key of `objects` with that very object."""
+    """Inside the block Keras answers a config stamped with a key of `objects` with that very object.
+
+    What an outer block knows is known inside as well.
+    """
+    outer = global_state.get_global_attribute("shared_objects/id_to_obj_map") or {}
     with (
-        global_attribute("shared_objects/id_to_obj_map", objects),
+        global_attribute("shared_objects/id_to_obj_map", {**outer, **objects}),
         global_attribute("shared_objects/id_to_config_map", None),
     ):
         yield

@@ -78,6 +78,7 @@ class CompiledModel:
     optimizer: int | None
     config: dict[str, Any]
     omitted: tuple[Any, ...]
+    given: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class TrainingRecord:
 
     models: tuple[CompiledModel, ...]
     optimizers: tuple[Any, ...]
+    shared: tuple[Any, ...] = ()
 
 
 def check(table: Any, training: Any, objects: int, optimizers: int, path: str) -> None:
@@ -161,10 +163,12 @@ def _problems(table: Any, training: Any, objects: int, optimizers: int) -> Itera
             yield f"an unknown step {step!r}"[:100]
             return
         yield from _out_of_range(step[0], step[1:], nodes if step[0] == "call" else objects)
+    yield from _out_of_range("optimizer", configs.references(training, "$optimizer"), optimizers)
+    yield from _out_of_range("shared part", configs.references(training, "$shared"), len(training.get("shared", ())))
     for model in training["models"]:
         yield from _out_of_range("object", [model["model"]], objects)
-        if model["optimizer"] is not None:
-            yield from _out_of_range("optimizer", [model["optimizer"]], optimizers)
+        used = [n for n in (model["optimizer"], model.get("given")) if n is not None]
+        yield from _out_of_range("optimizer", used, optimizers)
 
 
 def _out_of_range(kind: str, numbers: Any, limit: int) -> Iterator[str]:

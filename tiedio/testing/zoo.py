@@ -17,6 +17,7 @@ from tiedio.testing import (  # noqa: F401
     zoo_kinds,
     zoo_models,
     zoo_objects,
+    zoo_optimizers,
     zoo_places,
     zoo_systems,
     zoo_training,
