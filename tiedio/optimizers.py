@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiedio import configs, keras_api, manifest, plain, slots
-from tiedio.errors import MismatchError, ModelError, RebuildError, one_line
+from tiedio.errors import MismatchError, ModelError, RebuildError, TiedioError, one_line
 
 MARK = "@optimizer"
 REFERENCE = "$optimizer"
@@ -212,6 +212,8 @@ class Reviver:
             if why is None:
                 try:
                     made = self.revive(self.encoded[n])
+                except TiedioError:
+                    raise
                 except (TypeError, ValueError) as error:
                     why = one_line(error)
             if not isinstance(made, self.kinds):

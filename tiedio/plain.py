@@ -180,6 +180,8 @@ def _plainly(value: Any) -> Any:
     value = arrays.unwrapped(value)
     if isinstance(value, keras_api.KerasTensor) or arrays.is_symbolic(value):
         return None
+    if type(value).__name__ == "TensorShape" and type(value).__module__.startswith("tensorflow."):
+        return list(value)  # a weight's shape where the config brings back a list
     if arrays.array_kind(value) == "scalar":
         return value.item()  # Keras writes a NumPy number into a config as the Python number that it is
     return getattr(value, "python_function", value)  # tf.function

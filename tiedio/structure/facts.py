@@ -23,6 +23,8 @@ def set_facts(value: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any]
             # A layer whose weights were set by hand was never built: it has no shapes to tell.
             shapes = shapes_of(decode(entry.get("build_config")))
             keras_api.set_object_facts(value, build_shapes_dict=shapes)
+        if isinstance(value, keras_api.RAW_SLOTS_SUFFICE[1:]) and "lora_alpha" in (entry.get("config") or {}):
+            value.lora_alpha = entry["config"]["lora_alpha"]  # `build` of some of these classes forgets it
         if entry["built"]:
             keras_api.set_adapted_shape(value, decode(entry.get("build_config")))
 

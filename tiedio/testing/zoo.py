@@ -11,14 +11,18 @@ from __future__ import annotations
 
 # The modules register their cases when they are imported.
 from tiedio.testing import (  # noqa: F401
+    zoo_compile,
+    zoo_dtypes,
     zoo_flags,
     zoo_graphs,
     zoo_hooks,
     zoo_kinds,
     zoo_models,
+    zoo_names,
     zoo_objects,
     zoo_optimizers,
     zoo_places,
+    zoo_quantized,
     zoo_systems,
     zoo_training,
 )
