@@ -74,6 +74,8 @@ def _tensorflow_array(value: Any) -> np.ndarray[Any, Any]:
 def zeros(shape: Sequence[int], dtype: str) -> Any:
     """A tensor of zeros whose pages are not touched: they cost nothing until somebody writes to them."""
     size = int(np.prod(shape, dtype=object)) if len(shape) else 1
+    if dtype in _FLOAT8:
+        return as_tensor(np.zeros(size, np.uint8), shape, dtype)  # TensorFlow casts no integer to it
     if dtype not in SAFETENSORS_CODES or size * numpy_dtype(dtype).itemsize < _LAZY_BYTES:
         return keras.ops.zeros(tuple(shape), dtype=dtype)
     pages = mmap.mmap(-1, size * numpy_dtype(dtype).itemsize)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tiedio.testing.zoo_base import Case, case, floats, register, share, trained
 from tiedio.testing.zoo_optimizers import Heavy
 from tiedio.testing.zoo_places import kernels, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 layers, losses, metrics = keras.layers, keras.losses, keras.metrics
 serializable = keras.saving.register_keras_serializable(package="tiedio_zoo")
@@ -55,7 +58,7 @@ def distance(y_true: Any, y_pred: Any) -> Any:
     return keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
 
 
-def _two_heads(**compile_args: Any) -> Case:
+def _two_heads(*, frozen: Sequence[str] = (), **compile_args: Any) -> Case:
     """A classifier and a regression on two layers that share a kernel."""
     inputs = keras.Input((4,), name="inputs")
     one, two = layers.Dense(4, name="one"), layers.Dense(4, name="two")
@@ -63,6 +66,8 @@ def _two_heads(**compile_args: Any) -> Case:
     kind = layers.Dense(3, activation="softmax", name="kind")(hidden)
     model = keras.Model(inputs, [kind, layers.Dense(1, name="size")(two(hidden))], name="model")
     share(two, "_kernel", one)
+    for name in frozen:
+        model.get_layer(name).trainable = False
     x, y = floats(5, 4), [keras.utils.to_categorical([0, 1, 2, 1, 0], 3), floats(5, 1)]
     trained(model, x, y, **compile_args)
     return Case(model, x, y, same=kernels("one", "two"))
@@ -83,6 +88,7 @@ for _name, _arguments in {
     },
     "a_loss_for_one_output_only": lambda: {
         "loss": {"kind": "categorical_crossentropy", "size": None}, "metrics": {"kind": "acc"},
+        "frozen": ["two", "size"],
     },
     "functions_of_ones_own_as_loss_and_metric": lambda: {
         "loss": [losses.CategoricalFocalCrossentropy(alpha=0.3, gamma=1.5), distance],
@@ -108,8 +114,9 @@ for _name, _arguments in {
     },
     "an_optimizer_of_ones_own": lambda: {"loss": ["categorical_crossentropy", "mse"], "optimizer": Heavy(0.02)},
     "a_loss_and_a_metric_that_are_one_object_for_both_outputs": lambda: _once(losses.LogCosh(), Above(0.1)),
-    "steps_that_xla_compiles": lambda: {
-        "loss": ["mse", "mse"], "run_eagerly": False, "jit_compile": True, "auto_scale_loss": False,
+    "several_steps_in_one_traced_function": lambda: {
+        "loss": ["mse", "mse"], "run_eagerly": False, "jit_compile": False, "steps_per_execution": 3,
+        "auto_scale_loss": False,
     },
 }.items():  # fmt: skip
     register(f"compiled_with_{_name}", partial(lambda make: _two_heads(**make()), _arguments))

@@ -108,7 +108,7 @@ def one_variable_in_layers_of_two_policies() -> Case:
 @case
 def policies_of_each_attribute_by_path() -> Case:
     """A policy map, which Keras looks up by the path of a layer."""
-    policies = keras.dtype_policies.DTypePolicyMap("float32", {"one": "mixed_bfloat16"})
+    policies = keras.dtype_policies.DTypePolicyMap("float32", {"one": keras.DTypePolicy("mixed_bfloat16")})
     model, x, y = _three(policies)
     trained(model, x, y)
     return Case(model, x, y, same=kernels("one", "three"))
