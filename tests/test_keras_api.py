@@ -83,6 +83,12 @@ def optimizer_in_use() -> Any:
     return optimizer
 
 
+def optimizer_of_parts_in_use() -> Any:
+    parts = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD()))
+    parts.build([keras.Variable([1.0])])
+    return parts
+
+
 def operation_in_use() -> Any:
     return (keras.Input((3,)) + 1.0)._keras_history.operation
 
@@ -109,6 +115,11 @@ OWN: dict[str, set[str]] = {
         "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps", "_learning_rate",
         "_exclude_from_weight_decay_pattern",
     },
+    "optimizer of parts": {
+        "_inner_optimizers", "_optimizer_map", "_loss_scale_factor", "iterations", "_iterations", "built",
+        "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
+        "ema_overwrite_frequency", "gradient_accumulation_steps", "_learning_rate",
+    },
 }  # fmt: skip
 LIVE: dict[str, Callable[[], Any]] = {
     "layer": layer_in_use,
@@ -119,6 +130,7 @@ LIVE: dict[str, Callable[[], Any]] = {
     "metric": metric_in_use,
     "operation": operation_in_use,
     "optimizer": optimizer_in_use,
+    "optimizer of parts": optimizer_of_parts_in_use,
 }
 
 

@@ -134,7 +134,7 @@ def test_bytes_that_may_not_be_written_to_are_copied() -> None:
 
 def test_zeros_are_zeros_of_the_shape_and_dtype() -> None:
     shapes: list[tuple[int, ...]] = [(), (0,), (3,), (200, 200), (1 << 40, 0)]
-    for shape, dtype in itertools.product(shapes, ("float32", "bfloat16", "bool", "int64")):
+    for shape, dtype in itertools.product(shapes, ("float32", "bfloat16", "bool", "int64", "float8_e5m2")):
         found = values.zeros(shape, dtype)
         assert tuple(found.shape) == shape
         assert keras.backend.standardize_dtype(found.dtype) == dtype

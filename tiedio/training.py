@@ -123,8 +123,8 @@ def _tops(compiled: Sequence[Compiled]) -> list[tuple[str, str, Any]]:
 
 
 def optimizers_of(walk: slots.Walk) -> list[tuple[str, Any]]:
-    """Path and object of the optimizers of every compiled model of a walk."""
-    return list(_optimizers(_compiled(walk)).values())
+    """Path and object of the optimizers of every compiled model of a walk, and of those inside them."""
+    return [(one.path, one.value) for one in optimizers.find(_tops(_compiled(walk)))]
 
 
 def _arguments(model: Any) -> dict[str, Any]:
