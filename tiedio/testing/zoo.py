@@ -17,6 +17,7 @@ from tiedio.testing import (  # noqa: F401
     zoo_models,
     zoo_objects,
     zoo_places,
+    zoo_subclassed,
     zoo_systems,
     zoo_training,
 )
