@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -357,7 +358,7 @@ class Rebuilder:
                 self._build_object(n)
         for n in later:
             if not self.objects[n].built and self._misses_children(n):
-                self._build_object(n)
+                self._build_if_possible(n)
             if not self.objects[n].built:
                 config = self._decode(self.entries[n].get("build_config"))
                 keras_api.mark_built(self.objects[n], shapes_of(config))
@@ -372,8 +373,20 @@ class Rebuilder:
             if holder is None or slots.get(holder, _steps(steps)) is not slots.MISSING:
                 continue
             if self.entries[owner].get("built") and not holder.built:
-                self._build_object(owner)
+                self._build_if_possible(owner)
         return self.object(n)
+
+    def _build_if_possible(self, n: int) -> None:
+        """Lets a model's first call make what it makes; if it cannot be called, its parts are built one by one.
+
+        A call fails that needs what only the user's hand put there: lists that grew, settings. Whatever is not made in
+        either way is missed by the closing equation.
+        """
+        if keras_api.built_by_default(self.objects[n]):
+            with contextlib.suppress(RebuildError):
+                self._build_object(n)
+        else:
+            self._build_object(n)
 
     def _build_object(self, n: int) -> None:
         self._guard(n, lambda: self._build_one(self.objects[n], self.entries[n]))

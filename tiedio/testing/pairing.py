@@ -17,6 +17,7 @@ _KINDS = {
     "variable": keras.Variable,
     "layer": keras.Operation,
     "optimizer": keras.optimizers.Optimizer,
+    "metric": keras.metrics.Metric,
     "seed generator": keras.random.SeedGenerator,
     "symbolic tensor": keras.KerasTensor,
 }
@@ -30,6 +31,8 @@ _LIBRARIES = {"builtins", "functools", "inspect", "jax", "keras", "numpy", "tens
 # Bookkeeping that leads out of the model (`_inbound_nodes` knows every model that a layer is in), or that
 # a backend keeps beside the attributes it stands for.
 _SKIPPED = {"_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_parent_path"}
+# Metrics that Keras made while it compiled: no format keeps how far they have counted.
+_COMPILED = {"_metrics", "_loss_tracker", "_compile_metrics", "_compile_loss"}
 # Lists of what other attributes hold too: they come last, so that a place is called by its attribute.
 _LISTS = {
     "_layers",
@@ -57,7 +60,7 @@ class Pairing:
         """The pairs of a kind with their first place, in the order in which they were met.
 
         Args:
-            kind: `"variable"`, `"layer"` (any operation), `"optimizer"`, `"seed generator"`,
+            kind: `"variable"`, `"layer"` (any operation), `"optimizer"`, `"metric"`, `"seed generator"`,
                 `"symbolic tensor"` or `"constant"`.
 
         Returns:
@@ -203,6 +206,7 @@ def _children(thing: Any) -> dict[str, Any]:
         name: value
         for name, value in sorted(vars(thing).items(), key=lambda item: (item[0] in _LISTS, item[0]))
         if name not in _SKIPPED and not name.startswith("_self_")
+        and not (name in _COMPILED and isinstance(thing, keras.layers.Layer))
     }
     return _flat({f".{name}": value for name, value in (public | attributes).items()})
 

@@ -23,6 +23,7 @@ from tiedio.testing import (  # noqa: F401
     zoo_optimizers,
     zoo_places,
     zoo_quantized,
+    zoo_subclassed,
     zoo_systems,
     zoo_training,
 )
