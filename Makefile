@@ -28,7 +28,7 @@ help:
 	@echo "make soak   set up, then 20,000 random models, going on where it stopped (SOAK_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
 	@echo "make bench  set up, then the benchmarks"
-	@echo "make lock   write the lock files anew"
+	@echo "make lock   write the lock files anew; UPGRADE=1 takes the newest versions, else those locked stay"
 	@echo "make clean  remove what these made"
 
 # What is locked; anew when the lock changes, so that nothing stays behind from an older one.
@@ -64,15 +64,16 @@ bench: $(VENV)/.installed
 
 # One lock serves all Pythons: versions are chosen for 3.11, which the later ones take too, and markers say the rest.
 # The locks hold names, versions and hashes; no address, so that every index that carries these files will do.
+# What is locked stays at its version as long as pyproject.toml allows it, unless UPGRADE=1 says otherwise.
 lock:
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder/venv"; \
 	"$$folder/venv/bin/python" -m pip --disable-pip-version-check install --quiet '$(LOCK_TOOL)'; \
-	compile=("$$folder/venv/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
+	compile=("$$folder/venv/bin/uv" pip compile $(if $(UPGRADE),--upgrade) --quiet --no-config --universal \
+	  --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command 'make lock' pyproject.toml); \
-	"$${compile[@]}" --upgrade --extra dev --output-file $(DEV_LOCK); \
-	"$${compile[@]}" --upgrade --extra tensorflow --constraint $(DEV_LOCK) --output-file $(RUN_LOCK)
+	"$${compile[@]}" --extra dev --output-file $(DEV_LOCK); \
+	"$${compile[@]}" --extra tensorflow --constraint $(DEV_LOCK) --output-file $(RUN_LOCK)
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache benchmarks/results

@@ -159,7 +159,9 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
     if type(old) is not type(new):
         return False
     if isinstance(old, (set, frozenset)):
-        return _equal_sets(old, new)
+        return _equal_sets(old, new, identities)
+    if isinstance(old, int):
+        return bool(_stands_for(old, identities.live) == _stands_for(new, identities.rebuilt))
     if isinstance(old, weakref.ref):
         return same(old(), new())
     if isinstance(old, types.MethodType):
@@ -198,9 +200,18 @@ def _is_keras_function(value: Any) -> bool:
     return isinstance(value, types.FunctionType) and (value.__module__ or "").startswith("keras.")
 
 
-def _equal_sets(old: Any, new: Any) -> bool:
+def _equal_sets(old: Any, new: Any, identities: Identities) -> bool:
     stateful = [item for item in (*old, *new) if slots.classify(type(item)) in ("variable", "object")]
-    return len(old) == len(new) if stateful else bool(old == new)
+    if stateful:
+        return len(old) == len(new)
+    return {_stands_for(item, identities.live) for item in old} == {
+        _stands_for(item, identities.rebuilt) for item in new
+    }
+
+
+def _stands_for(value: Any, paths: Mapping[int, str]) -> Any:
+    """A value, or the place of the object whose `id` it is: KerasHub's models note the ids of their layers."""
+    return ("object", paths[value]) if type(value) is int and value in paths else value
 
 
 def _equal_leaves(old: Any, new: Any) -> bool:

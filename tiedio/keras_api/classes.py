@@ -20,7 +20,7 @@ try:
     from keras.src.optimizers.base_optimizer import BaseOptimizer
     from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
     from keras.src.saving.keras_saveable import KerasSaveable
-    from keras.src.saving.serialization_lib import SafeModeScope
+    from keras.src.saving.serialization_lib import SafeModeScope, SerializableDict
 except ImportError as error:
     raise BackendError(
         "Keras or its backend could not be imported",
@@ -75,6 +75,7 @@ __all__ = [
     "SafeModeScope",
     "SeedGenerator",
     "Sequential",
+    "SerializableDict",
     "Variable",
     "api_export",
     "backend",

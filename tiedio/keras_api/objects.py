@@ -19,6 +19,7 @@ from tiedio.keras_api.classes import (
     Operation,
     SeedGenerator,
     Sequential,
+    SerializableDict,
     functional_like_constructor,
     keras,
     tree,
@@ -137,6 +138,12 @@ def auto_config(owner: Any) -> dict[str, Any] | None:
     """The constructor arguments that Keras noted when `owner` was made, or `None`."""
     noted = vars(owner).get("_auto_config")
     return None if noted is None else dict(noted.config)
+
+
+def set_auto_config(owner: Any, config: dict[str, Any]) -> None:
+    """Makes Keras's note of the constructor arguments these; the name is no part of it."""
+    noted = SerializableDict(**{key: item for key, item in config.items() if key != "name"})
+    object.__setattr__(owner, "_auto_config", noted)
 
 
 def overrides(owner: Any, method: str, *bases: type) -> bool:

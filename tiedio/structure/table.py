@@ -13,6 +13,7 @@ from tiedio.errors import ModelError, one_line
 from tiedio.structure import plan
 from tiedio.structure.refusals import refuse_what_cannot_be_carried
 
+_FAILS = "get_config fails"
 BASE_ARGUMENTS = ("name", "trainable", "dtype", "activity_regularizer")
 
 
@@ -53,8 +54,9 @@ def tabulate(walk: slots.Walk) -> Table:
     constants: dict[str, Any] = {}
     variables = walk.canonical_slots()
     entries = [_describe(found, number, by_path, graphs.get(n), nodes) for n, found in enumerate(walk.objects)]
-    for entry, places in zip(entries, plan.found_at(entries), strict=True):
+    for found, entry, places in zip(walk.objects, entries, plan.found_at(entries), strict=True):
         entry["found_at"] = places
+        _require_config(entry, found.path)
     makers = {n for n in graphs if entries[n]["kind"] != "functional" or entries[n]["found_at"]}
     found_in = _found_nodes(graphs, makers, nodes)
     records = []
@@ -75,6 +77,19 @@ def tabulate(walk: slots.Walk) -> Table:
         "steps": plan.order(entries, records, [by_path[f.path] for f in _roots(walk)]),
     }
     return Table(table, constants)
+
+
+def _require_config(entry: Mapping[str, Any], path: str) -> None:
+    """Raises `ModelError` if `get_config` fails on an object that has to be made from its config."""
+    reason = entry.get("no_config") or ""
+    if reason.startswith(_FAILS) and not entry["found_at"]:
+        raise ModelError(
+            _FAILS,
+            path=path or "the model",
+            expected="a dict of the constructor's arguments",
+            found=reason.removeprefix(f"{_FAILS}: "),
+            remedy=f"mend get_config of {entry['class']['class_name']}",
+        )
 
 
 def _roots(walk: slots.Walk) -> list[slots.FoundObject]:
@@ -216,14 +231,8 @@ def _config_of(value: Any, number: Mapping[int, int], path: str) -> tuple[Any, s
         config = _operation_arguments(value)
         if config is None:
             return None, one_line(error)
-    except Exception as error:
-        raise ModelError(
-            "get_config fails",
-            path=path or "the model",
-            expected="a dict of the constructor's arguments",
-            found=f"{type(error).__name__}: {one_line(error)}",
-            remedy=f"mend get_config of {type(value).__name__}",
-        ) from error
+    except Exception as error:  # noqa: BLE001 - told below, unless another object's code makes this one
+        return None, f"{_FAILS}: {type(error).__name__}: {one_line(error)}"
     if not keras_api.overrides(value, "from_config"):
         config = _accepted(type(value), config)
     config |= _left_out(value, config)
