@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiedio.api import find_ties, load, save
+    from tiedio.api import find_ties, load, load_weights, save, save_weights
     from tiedio.errors import (
         BackendError,
         FormatError,
@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     )
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
+    from tiedio.report import Report
 
 __version__ = "0.1.0"
 
 __all__ = [
     "save",
     "load",
+    "save_weights",
+    "load_weights",
     "find_ties",
     "inspect",
     "Manifest",
+    "Report",
     "Tie",
     "TiedioError",
     "BackendError",
@@ -49,9 +53,12 @@ __all__ = [
 _HOMES = {
     "save": "tiedio.api",
     "load": "tiedio.api",
+    "save_weights": "tiedio.api",
+    "load_weights": "tiedio.api",
     "find_ties": "tiedio.api",
     "inspect": "tiedio.inspection",
     "Manifest": "tiedio.manifest",
+    "Report": "tiedio.report",
     "Tie": "tiedio.manifest",
     "TiedioError": "tiedio.errors",
     "BackendError": "tiedio.errors",

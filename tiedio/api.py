@@ -1,4 +1,4 @@
-"""`save`, `load`, `find_ties`: the pipelines and nothing else."""
+"""`save`, `load`, `save_weights`, `load_weights`, `find_ties`: the pipelines and nothing else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 from tiedio import keras_api, session, slots, ties
 from tiedio.container.single import open_reader, write_tensors
-from tiedio.errors import ModelError, NoSuchFileError, PathError
+from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
+from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
 from tiedio.pipeline import Parsed, fill, prove, restore, take_snapshot
+from tiedio.report import Report
+from tiedio.weights import take_weights
 
 SUFFIX = ".safetensors"
 
@@ -94,6 +97,7 @@ def load(
     name = _checked_source(path)
     with open_reader(name, mmap=mmap) as reader:
         manifest = manifest_of(reader.header, name)
+        _require_structure(reader.header.metadata, name)
         parsed = Parsed.of(
             manifest,
             metadata_of(reader.header, STRUCTURE_KEY, name),
@@ -110,6 +114,122 @@ def load(
             )
             fill(restored, reader.bytes_of)
     return _as_given(manifest, restored.roots)
+
+
+def save_weights(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    optimizer: bool = True,
+    overwrite: bool = True,
+) -> None:
+    """Saves the weights of a model that only its own code can make again, with every tie.
+
+    The file is one of `save` without the configuration: no class has to be registered or to have a `get_config`.
+    So nothing can make the model from it, and nothing is proved by a rebuild: `load_weights` fills a model that
+    the same code has built. Regularizers, constraints and flags are the code's. The file is written beside the
+    target, synced and then put in its place: if anything fails, what stood at `path` is untouched.
+
+    Args:
+        model: a built `keras.Model`, or a dict `{name: model}` of roots that are saved together.
+        path: the file; its name ends in `.safetensors`.
+        optimizer: whether the state of the optimizers that the models compile with is saved too.
+        overwrite: whether an existing file is replaced; `False` raises.
+
+    Raises:
+        PathError: if the name, the folder or an existing file forbids writing.
+        ModelError: if a value is in no place that tiedio can see, or of a dtype that cannot be stored.
+
+    Example:
+        >>> import keras, tiedio
+        >>> class Twice(keras.Model):
+        ...     def __init__(self, width):
+        ...         super().__init__()
+        ...         self.dense = keras.layers.Dense(width)
+        ...     def call(self, inputs):
+        ...         return self.dense(self.dense(inputs))
+        >>> model = Twice(3)
+        >>> model.build((None, 3))
+        >>> tiedio.save_weights(model, "weights.safetensors")
+    """
+    target = _checked_target(path, overwrite)
+    tensors, metadata = take_weights(_as_roots(model), optimizer)
+    write_tensors(target, tensors, metadata, overwrite=overwrite)
+
+
+def load_weights(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    strict: bool = True,
+    ties: str = "match",
+    optimizer: bool = True,
+    prefix: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    mmap: bool = True,
+) -> Report:
+    """Loads the weights of a file into a model that code has built; all of them or, on any error, none.
+
+    Places are matched by path; layers of a functional or sequential model that were given no name (`dense_3`) by
+    their order, where names do not tell. No value is cast. The flags, regularizers and constraints of the model
+    stay; the report says where a `trainable` flag is not the file's.
+
+    Args:
+        model: a built `keras.Model`, a layer or model inside one, or a dict `{name: model}`.
+        path: a file written by `tiedio.save_weights` or `tiedio.save`.
+        strict: whether model and file must have the same places, alike in shape and dtype. With `False` what fits
+            is loaded, and the report lists the rest.
+        ties: `"match"` refuses a model whose ties are not the file's. `"restore"` gives the model the file's ties,
+            and a variable that is tied anew the file's `trainable` flag; pass the model that is trained, for
+            others that share the layers are not known. `"model"` keeps the model's ties, where the values that
+            become one agree bit for bit, and gives each of several slots a copy of a tied value.
+        optimizer: whether the optimizers' state is loaded, where the file has it and the model is compiled.
+            The optimizer is built if need be; its class must be the same, or it is an error (`strict=False`:
+            skipped and reported).
+        prefix: path of a layer or model in the file: only that part is loaded, as if it were the whole file.
+        mapping: path in the file → path in the model, slots or whole layers, for places that have other names.
+            A path that it names is matched in no other way.
+        mmap: whether variables share the file's pages, copy on write, instead of copying them. Pass `False`
+            for a file that others change in place.
+
+    Returns:
+        The report; `print` shows it.
+
+    Raises:
+        NoSuchFileError: if there is no file.
+        FormatError: if the file is damaged, foreign or too new.
+        ModelError: if the model is not built.
+        MismatchError: if the file does not fit the model.
+        RebuildError: if a loading hook of a class fails.
+
+    Example:
+        >>> import keras, tiedio
+        >>> def build(classes):
+        ...     return keras.Sequential([
+        ...         keras.Input((4,)), keras.layers.Dense(3, name="body"), keras.layers.Dense(classes, name="head")
+        ...     ])
+        >>> tiedio.save_weights(build(10), "weights.safetensors")
+        >>> print(tiedio.load_weights(build(2), "weights.safetensors", strict=False))
+        weights.safetensors: 2 loaded, 2 mismatched
+        mismatched (shape or dtype; left as they were):
+          head/kernel: float32 (3, 10) in the file, float32 (3,
+              2) in the model
+          head/bias: float32 (10,) in the file, float32 (2,) in the
+              model
+    """
+    if ties not in ("match", "restore", "model"):
+        raise ModelError(
+            "there is no such way to treat ties",
+            path="ties",
+            expected="'match', 'restore' or 'model'",
+            found=repr(ties),
+            remedy="see the documentation of tiedio.load_weights",
+        )
+    name = _checked_source(path)
+    roots = _as_roots(model, keras_api.Layer)
+    options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))
+    with open_reader(name, mmap=mmap) as reader:
+        return load_into(roots, manifest_of(reader.header, name), reader.bytes_of, name, options)
 
 
 def find_ties(model: Any) -> list[Tie]:
@@ -138,7 +258,7 @@ def find_ties(model: Any) -> list[Tie]:
     return ties.ties_of(slots.walk(_as_roots(model)))
 
 
-def _as_roots(model: Any) -> dict[str | None, Any]:
+def _as_roots(model: Any, kind: type = keras_api.Model) -> dict[str | None, Any]:
     roots: dict[Any, Any] = dict(model) if isinstance(model, Mapping) else {None: model}
     if not roots:
         raise ModelError(
@@ -150,7 +270,7 @@ def _as_roots(model: Any) -> dict[str | None, Any]:
         )
     named = isinstance(model, Mapping)
     for name, root in roots.items():
-        if not isinstance(root, keras_api.Model):
+        if not isinstance(root, kind):
             raise ModelError(
                 "this is not a model",
                 path="model" if name is None else f"model[{name!r}]",
@@ -167,6 +287,17 @@ def _as_roots(model: Any) -> dict[str | None, Any]:
                 remedy='name every model with a string: {"encoder": encoder}',
             )
     return roots
+
+
+def _require_structure(metadata: Mapping[str, str], path: str) -> None:
+    if STRUCTURE_KEY not in metadata and TRAINING_KEY not in metadata:
+        raise FormatError(
+            "the file holds weights only, and nothing to make a model of",
+            path=path,
+            expected="a file written by tiedio.save",
+            found="a file written by tiedio.save_weights",
+            remedy="build the model with its own code, and call tiedio.load_weights(model, path)",
+        )
 
 
 def _as_given(manifest: Manifest, roots: Mapping[str | None, Any]) -> Any:

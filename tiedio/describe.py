@@ -37,8 +37,8 @@ def _orders(value: Any, paths: Mapping[int, str], canonical: Mapping[int, str]) 
     return orders
 
 
-def describe_variable(variable: Any, slot_paths: tuple[str, ...]) -> manifest.Variable:
-    """The record of one variable that these slots hold, the canonical one first."""
+def describe_variable(variable: Any, slot_paths: tuple[str, ...], configs: bool = True) -> manifest.Variable:
+    """The record of one variable that these slots hold, the canonical one first; without `configs`, values only."""
     return manifest.Variable(
         slots=tuple(manifest.Slot(path) for path in slot_paths),
         shape=tuple(int(size) for size in variable.shape),
@@ -51,8 +51,8 @@ def describe_variable(variable: Any, slot_paths: tuple[str, ...]) -> manifest.Va
         aggregation=variable.aggregation,
         synchronization=variable.synchronization,
         overwrite_with_gradient=bool(variable.overwrite_with_gradient),
-        regularizer=_serialized(variable.regularizer, slot_paths[0]),
-        constraint=_serialized(variable.constraint, slot_paths[0]),
+        regularizer=_serialized(variable.regularizer, slot_paths[0]) if configs else None,
+        constraint=_serialized(variable.constraint, slot_paths[0]) if configs else None,
     )
 
 
@@ -60,10 +60,11 @@ def _serialized(value: Any, where: str) -> Any:
     return None if value is None else configs.encode(keras_api.stamped(lambda: value), {}, where)
 
 
-def describe_variables(walk: slots.Walk) -> tuple[manifest.Variable, ...]:
+def describe_variables(walk: slots.Walk, configs: bool = True) -> tuple[manifest.Variable, ...]:
     """One record for each variable of a walk."""
     return tuple(
-        describe_variable(group[0].variable, tuple(slot.path for slot in group)) for group in walk.by_variable()
+        describe_variable(group[0].variable, tuple(slot.path for slot in group), configs)
+        for group in walk.by_variable()
     )
 
 

@@ -226,6 +226,17 @@ def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], pa
         ) from error
 
 
+def holds_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]]) -> bool:
+    """Whether a living lookup layer has the vocabulary of the file already."""
+    if not isinstance(layer, keras_api.LOOKUPS):
+        return False
+    tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
+    weights = found.get("idf_weights")
+    return tokens == json.loads(found["tokens"].tobytes()) and (
+        weights is None or np.asarray(layer.idf_weights_const).tobytes() == weights.tobytes()
+    )
+
+
 # --- loading ----------------------------------------------------------------------------------------
 
 

@@ -105,6 +105,41 @@ def _encode(path: str, value: Any, known: Mapping[int, Any]) -> Any:
     return configs.encode(_serialized(slots.join(path, "@compile"), lambda: value), around, path)
 
 
+def describe_state(walk: slots.Walk) -> Training:
+    """The optimizers and their state, without any configuration: for a file of weights.
+
+    Raises:
+        ModelError: if an optimizer was built for variables that the model no longer has.
+    """
+    canonical = walk.canonical_slots()
+    compiled = _compiled(walk)
+    records, found = [], []
+    for path, optimizer in _optimizers(compiled).values():
+        sharing = tuple(one.path for one in compiled if one.optimizer is optimizer)
+        records.append(_describe_optimizer(path, optimizer, sharing, canonical))
+        found.extend(_optimizer_slots(path, optimizer, canonical))
+    return Training(NOTHING.record, tuple(records), tuple(found))
+
+
+def compiled_models(walk: slots.Walk) -> list[Compiled]:
+    """Every compiled model of a walk."""
+    return _compiled(walk)
+
+
+def state_slots(path: str, optimizer: Any, names: Mapping[int, str]) -> list[slots.FoundSlot]:
+    """The slots of an optimizer's variables.
+
+    Args:
+        path: where the optimizer is.
+        optimizer: the optimizer.
+        names: the canonical slot of each model variable, by identity.
+
+    Raises:
+        ModelError: if the optimizer has state in no place that tiedio can see.
+    """
+    return _optimizer_slots(path, optimizer, names)
+
+
 def _compiled(walk: slots.Walk) -> list[Compiled]:
     return [
         Compiled(found.path, found.value, found.value.optimizer)

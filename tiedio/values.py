@@ -136,3 +136,18 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
         keras_api.raw_value(variable).assign(tensor)
     else:
         variable.assign(tensor)
+
+
+def remember(variable: Any) -> Any:
+    """The value that a variable has now, for `put_back`: on TensorFlow its own tensor and not a copy."""
+    if keras.backend.backend() == "tensorflow":
+        return keras_api.raw_value(variable).read_value()
+    return np.array(keras.ops.convert_to_numpy(variable))  # JAX donates buffers: a held one dies
+
+
+def put_back(variable: Any, remembered: Any) -> None:
+    """Gives a variable the value that `remember` gave, bit for bit."""
+    if keras.backend.backend() == "tensorflow":
+        keras_api.raw_value(variable).assign(remembered)
+    else:
+        variable.assign(remembered)

@@ -68,6 +68,12 @@ def set_attribute(owner: Any, name: str, value: Any) -> None:
             object.__setattr__(owner, name, value)
 
 
+def delete_attribute(owner: Any, name: str) -> None:
+    """Deletes an attribute of an object, built or not."""
+    with unlocked(owner):
+        delattr(owner, name)
+
+
 class Graph:
     """The graph of a functional or sequential model: nodes in the order in which the model runs them."""
 

@@ -205,7 +205,8 @@ def _children(thing: Any) -> dict[str, Any]:
     attributes = {
         name: value
         for name, value in sorted(vars(thing).items(), key=lambda item: (item[0] in _LISTS, item[0]))
-        if name not in _SKIPPED and not name.startswith("_self_")
+        if name not in _SKIPPED
+        and not name.startswith("_self_")
         and not (name in _COMPILED and isinstance(thing, keras.layers.Layer))
     }
     return _flat({f".{name}": value for name, value in (public | attributes).items()})

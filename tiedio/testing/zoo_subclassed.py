@@ -178,9 +178,7 @@ def subclassed_model_of_two_arguments_with_layers_built_by_hand() -> Case:
     model = ByHand()
     model(X, Y)
     share(model.second, "_kernel", model.first)
-    return Case(
-        model, Arguments((X, Y)), train=False, same=lambda m: [[m.first.kernel, m.second.kernel]]
-    )
+    return Case(model, Arguments((X, Y)), train=False, same=lambda m: [[m.first.kernel, m.second.kernel]])
 
 
 @register
@@ -569,7 +567,6 @@ def subclassed_model_with_layers_in_data_classes_and_named_tuples() -> Case:
             [m.named.second.kernel, m.pair.second.kernel],
         ],
     )
-
 
 
 def _hung(container: str) -> Case:

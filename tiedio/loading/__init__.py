@@ -1,0 +1,62 @@
+"""Weights of a file → a living model: everything is checked first, and nothing is ever half loaded."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from tiedio import retying, training
+from tiedio.loading import assigning, optimizers, places, sharing
+from tiedio.loading.work import Options, Read
+from tiedio.manifest import Manifest
+from tiedio.report import Report
+from tiedio.weights import Roots
+
+__all__ = ["Options", "load_into"]
+
+
+def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: Options) -> Report:
+    """Loads a file's weights into living models; see `tiedio.load_weights`.
+
+    Args:
+        roots: the models by name.
+        manifest: the file's manifest.
+        read: the bytes of a tensor by its name.
+        path: the file, for errors and the report.
+        options: how.
+
+    Raises:
+        MismatchError, ModelError, RebuildError: if the file does not fit; the models are as they were.
+    """
+    work = places.matched(roots, manifest, path, options)
+    records = work.records()
+    by_slot = {slot.path: slot for slot in work.walk.slots}
+    pairs = [(by_slot[mine], records[theirs]) for mine, theirs in work.found.slots]
+    places.compare_places(work, pairs)
+    places.compare_vocabularies(work, read)
+    if options.ties == "match":
+        places.compare_extra_places(work, pairs)
+    if options.strict:
+        work.require_complete()
+    with ExitStack() as undo:
+        moved: dict[int, Any] = {}
+        if options.ties == "match":
+            sharing.require_same_ties(pairs)
+        elif options.ties == "restore":
+            done = retying.retie(sharing.groups(work, pairs), work.objects(), sharing.orders(work), undo)
+            moved, work.tied = done.moved, done.paths
+            if done.paths:
+                for one in training.compiled_models(work.walk):
+                    sharing.forget_functions(one.model, undo, "train_function", "test_function", "predict_function")
+                pairs = sharing.after(work, pairs, roots)
+            sharing.require_same_ties(pairs)
+            places.compare_extra_places(work, pairs)
+        names = optimizers.names_of(work, pairs)
+        state = optimizers.prepare(work, names, moved, undo)
+        if options.strict:
+            work.require_complete()
+        plan = assigning.plan(work, [*pairs, *state], read)
+        assigning.assign(plan, undo)
+        assigning.run_hooks(work, plan, read, undo)
+        undo.pop_all()
+    return work.report()

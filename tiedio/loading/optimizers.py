@@ -1,0 +1,141 @@
+"""The optimizers of compiled models: state is matched by the model's variable, never by position or name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from tiedio import keras_api, migration, slots, training
+from tiedio.errors import MismatchError
+from tiedio.loading.sharing import forget_functions
+from tiedio.loading.work import UNMATCHED, Pair, Work
+from tiedio.manifest import Optimizer
+
+
+def names_of(work: Work, pairs: Sequence[Pair]) -> list[dict[int, str]]:
+    """The file's names of the models' variables, by identity; more than one table where the model ties more."""
+    several: dict[int, dict[str, None]] = {}
+    for slot, record in pairs:
+        several.setdefault(id(slot.variable), {})[record.slots[0].path] = None
+    count = max([len(names) for names in several.values()], default=1)
+    tables: list[dict[int, str]] = []
+    for number in range(count):
+        table = {}
+        for group in work.walk.by_variable():
+            named = list(several.get(id(group[0].variable), ()))
+            table[id(group[0].variable)] = named[min(number, len(named) - 1)] if named else UNMATCHED + group[0].path
+        tables.append(table)
+    return tables
+
+
+def prepare(work: Work, names: Sequence[Mapping[int, str]], moved: Mapping[int, Any], undo: ExitStack) -> list[Pair]:
+    """Builds what has to be built, and pairs the optimizers' state with the file's; notes what has no partner.
+
+    Raises:
+        MismatchError: if an optimizer is of another class, or cannot be built again.
+    """
+    owners: dict[str, list[str]] = {}
+    for mine, theirs in work.found.objects:
+        owners.setdefault(mine, []).append(theirs)
+    state: list[Pair] = []
+    taken = set()
+    for path, optimizer in training.optimizers_of(work.walk):
+        sharing = [one for one in training.compiled_models(work.walk) if one.optimizer is optimizer]
+        models = {theirs for one in sharing for theirs in owners.get(one.path, ())}
+        record = next((one for one in work.manifest.optimizers if models & set(one.models)), None)
+        if record is not None:
+            taken.add(record.path)
+        why = _why_not(work, optimizer, record, path)
+        if why is not None or record is None:
+            _refuse_stale(optimizer, moved, path, why or "")
+            if work.options.optimizer:
+                work.skipped.append((path, why or ""))
+            continue
+        if _build(work, optimizer, record, names, moved, path, undo):
+            for one in sharing:
+                forget_functions(one.model, undo, "train_function")
+        found = [slot for table in names for slot in training.state_slots(record.path, optimizer, table)]
+        state += _pairs(work, record, found)
+        work.optimizers.append((optimizer, record.path))
+    if work.options.optimizer and not work.options.prefix:
+        left = [one.path for one in work.manifest.optimizers if one.path not in taken]
+        work.skipped += [(path, "no model here is compiled in its place") for path in left]
+    return state
+
+
+def _pairs(work: Work, record: Optimizer, found: Sequence[slots.FoundSlot]) -> list[Pair]:
+    """The state of one optimizer beside the file's."""
+    records = work.records()
+    distinct = {(id(slot.variable), slot.path): slot for slot in found}.values()
+    pairs = [(slot, records[slot.path]) for slot in distinct if slot.path in records]
+    here, there = {id(slot.variable) for slot, _ in pairs}, {one.slots[0].path for _, one in pairs}
+    missing = [slot.path.replace(UNMATCHED, "") for slot in distinct if id(slot.variable) not in here]
+    work.missing += list(dict.fromkeys(missing))
+    in_file = [one.slots[0].path for one in work.manifest.variables]
+    work.unexpected += [path for path in in_file if path.startswith(f"{record.path}/") and path not in there]
+    work.compare(pairs)
+    return pairs
+
+
+def _why_not(work: Work, optimizer: Any, record: Optimizer | None, path: str) -> str | None:
+    """Why an optimizer's state is not loaded, if it is not."""
+    if not work.options.optimizer:
+        return "optimizer=False"
+    if record is None:
+        return "the file has no state for it"
+    if type(optimizer).__name__ != record.class_name:
+        if work.options.strict:
+            raise MismatchError(
+                "the optimizer is of another class, so nothing was loaded",
+                path=path,
+                expected=record.class_name,
+                found=type(optimizer).__name__,
+                remedy="compile with the optimizer of the file, or pass optimizer=False or strict=False",
+            )
+        return f"the file has a {record.class_name}, the model a {type(optimizer).__name__}"
+    return None
+
+
+def _refuse_stale(optimizer: Any, moved: Mapping[int, Any], path: str, why: str) -> None:
+    if moved and optimizer.built:
+        raise MismatchError(
+            "the optimizer is built for the variables that the model had before its ties were restored",
+            path=path,
+            expected="state in the file, or an optimizer that is not built yet",
+            found=why,
+            remedy="load before compiling the model, or compile it again with a new optimizer and load then",
+        )
+
+
+def _build(
+    work: Work,
+    optimizer: Any,
+    record: Optimizer,
+    names: Sequence[Mapping[int, str]],
+    moved: Mapping[int, Any],
+    path: str,
+    undo: ExitStack,
+) -> bool:
+    """Builds an optimizer as the file's was; returns whether one that was built already was made anew."""
+    alive = {id(group[0].variable): group[0].variable for group in work.walk.by_variable()}
+    built_for = keras_api.optimizer_variables(optimizer) if optimizer.built else []
+    stale = bool(work.tied) or any(id(variable) not in alive for variable in built_for)
+    if bool(optimizer.built) == record.built and not (stale and optimizer.built):
+        return False
+    by_name: dict[str, list[Any]] = {}
+    for table in names:
+        for key, name in table.items():
+            by_name.setdefault(name, []).append(alive[key])
+    variables = [variable for name in record.variables for variable in by_name.get(name, ())]
+    if any(name not in by_name for name in record.variables):
+        variables = [moved.get(id(v), v) for v in built_for]
+        variables = variables or [v for one in training.compiled_models(work.walk) if one.optimizer is optimizer
+                                  for v in one.model.trainable_variables]  # fmt: skip
+    variables = list({id(v): v for v in variables if id(v) in alive}.values())
+    undo.callback(migration.remember(optimizer))
+    if optimizer.built:
+        migration.start_again(optimizer, variables if record.built else None, moved, path)
+        return True
+    optimizer.build(variables)
+    return False

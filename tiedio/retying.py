@@ -1,0 +1,183 @@
+"""The ties of a file, given to a living model in place; every act notes how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiedio import describe, keras_api, slots
+from tiedio.errors import MismatchError, TiedioError, one_line
+from tiedio.manifest import Variable
+from tiedio.slots import FoundSlot, Step
+
+_VARIABLE_STORES = ("trainable_variables", "non_trainable_variables", "variables")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One variable of the file, and the places in the model that are to hold it.
+
+    Args:
+        record: the variable in the file.
+        slots: the model's slots for it, that of the canonical slot first.
+        lacking: owner, way and path of places that the model does not have yet.
+    """
+
+    record: Variable
+    slots: tuple[FoundSlot, ...]
+    lacking: tuple[tuple[Any, tuple[Step, ...], str], ...] = ()
+
+
+@dataclass(slots=True)
+class Retied:
+    """What was done: the paths of the slots that hold another variable now, and what took each old one's place."""
+
+    paths: list[str] = field(default_factory=list)
+    moved: dict[int, Any] = field(default_factory=dict)
+    kept_alive: list[Any] = field(default_factory=list)
+
+
+def retie(
+    groups: Sequence[Group],
+    owners: Mapping[str, Any],
+    orders: Mapping[str, Mapping[str, tuple[str, ...]]],
+    undo: ExitStack,
+) -> Retied:
+    """Makes each group's slots hold one variable, and no two groups the same one.
+
+    The variable in the canonical slot is kept, with its regularizer and constraint; where a group changes, its
+    variable gets the trainable flag of the file.
+
+    Args:
+        groups: what is to be one variable.
+        owners: the model's objects by path.
+        orders: by object of the model: the file's orders of its variables, as canonical slots in the file.
+        undo: takes the callbacks that put everything back.
+
+    Raises:
+        MismatchError: if a slot cannot be set.
+    """
+    done = Retied()
+    chosen: dict[str, Any] = {}
+    used: dict[int, Any] = {}
+    changes: list[tuple[FoundSlot, Any]] = []
+    for group in groups:
+        keeper = next((s.variable for s in group.slots if _fits(s.variable, group.record, used)), None)
+        if keeper is None:
+            keeper = _another(group.slots[0].variable, group.record)
+        used[id(keeper)] = chosen[group.record.slots[0].path] = keeper
+        stale = [slot for slot in group.slots if slot.variable is not keeper]
+        changes += [(slot, keeper) for slot in stale]
+        if stale or group.lacking:
+            _set_trainable(keeper, group.record.trainable, undo)
+    touched = {slot.owner: owners[slot.owner] for slot, _ in changes}
+    before = {path: {n: list(s) for n, s in keras_api.stores(owner).items()} for path, owner in touched.items()}
+    for path, owner in touched.items():
+        undo.callback(_set_stores, owner, before[path])
+    for slot, keeper in changes:
+        if slot.steps[0][0] == "store":
+            raise MismatchError(
+                "a variable that no attribute holds cannot be tied",
+                path=slot.path,
+                expected="an attribute that holds it",
+                found="a variable that only its layer's code can reach",
+                remedy="hold the variable in an attribute of its layer",
+            )
+        undo.callback(_put, owners[slot.owner], slot.steps, slot.variable, slot.path)
+        _put(owners[slot.owner], slot.steps, keeper, slot.path)
+        done.moved[id(slot.variable)] = keeper
+        done.kept_alive.append(slot.variable)
+        done.paths.append(slot.path)
+    for group in groups:
+        for owner, steps, path in group.lacking:
+            _add(owner, steps, chosen[group.record.slots[0].path], path, undo)
+            done.paths.append(path)
+    for path, owner in touched.items():
+        mine = [(slot, keeper) for slot, keeper in changes if slot.owner == path]
+        _restore_orders(owner, before[path], mine, orders.get(path, {}), chosen)
+    return done
+
+
+def _fits(variable: Any, record: Variable, used: Mapping[int, Any]) -> bool:
+    return id(variable) not in used and keras_api.created_trainable(variable) == record.created_trainable
+
+
+def _another(old: Any, record: Variable) -> Any:
+    """A variable like the old one, for a slot whose variable belongs to another slot."""
+    new = keras_api.Variable(
+        keras_api.keras.initializers.Zeros(),
+        shape=tuple(old.shape),
+        dtype=keras_api.storage_dtype(old),
+        trainable=record.created_trainable,
+        autocast=bool(old._autocast),
+        aggregation=old.aggregation,
+        name=record.name,
+    )
+    new.regularizer, new.constraint = old.regularizer, old.constraint
+    like = describe.describe_variable(old, ("",), configs=False)
+    keras_api.set_variable_facts(
+        new,
+        name=record.name,
+        path=record.path,
+        trainable=bool(old.trainable),
+        synchronization=like.synchronization,
+        overwrite_with_gradient=like.overwrite_with_gradient,
+    )
+    return new
+
+
+def _set_trainable(variable: Any, flag: bool, undo: ExitStack) -> None:
+    if bool(variable.trainable) != flag:
+        undo.callback(keras_api.set_variable_facts, variable, trainable=bool(variable.trainable))
+        keras_api.set_variable_facts(variable, trainable=flag)
+
+
+def _put(owner: Any, steps: tuple[Step, ...], variable: Any, path: str) -> None:
+    try:
+        slots.put(owner, steps, variable)
+    except (TiedioError, TypeError, AttributeError) as error:
+        raise MismatchError(
+            "the slot cannot be filled",
+            path=path,
+            expected="a place that takes a variable",
+            found=one_line(error),
+            remedy="let the class's own code make the tie, and load with ties='match'",
+        ) from error
+
+
+def _add(owner: Any, steps: tuple[Step, ...], variable: Any, path: str, undo: ExitStack) -> None:
+    """Makes an attribute that the model's code does not make."""
+    stores = {name: list(store) for name, store in keras_api.stores(owner).items()}
+    undo.callback(_set_stores, owner, stores)
+    undo.callback(keras_api.delete_attribute, owner, steps[0][1])
+    _put(owner, steps, variable, path)
+
+
+def _set_stores(owner: Any, stores: Mapping[str, Sequence[Any]]) -> None:
+    for name, values in stores.items():
+        keras_api.set_store(owner, name, values)
+
+
+def _restore_orders(
+    owner: Any,
+    before: Mapping[str, Sequence[Any]],
+    changes: Sequence[tuple[FoundSlot, Any]],
+    orders: Mapping[str, tuple[str, ...]],
+    chosen: Mapping[str, Any],
+) -> None:
+    """Puts each new variable where the old one stood, or all in the file's order if these are the same ones."""
+    held = {id(member.value) for member in slots.members(owner) if member.steps[0][0] != "store"}
+    for name, old in before.items():
+        if name not in _VARIABLE_STORES:
+            keras_api.set_store(owner, name, old)
+            continue
+        replaced: list[Any] = []
+        for variable in old:
+            new = [keeper for slot, keeper in changes if slot.variable is variable]
+            replaced.extend([variable, *new] if not new or id(variable) in held else new)
+        distinct = list({id(one): one for one in replaced}.values())
+        listed = [chosen.get(path) for path in orders.get(name, ())]
+        same = {id(one) for one in listed} == {id(one) for one in distinct}
+        keras_api.set_store(owner, name, listed if same else distinct)

@@ -1,0 +1,110 @@
+"""Weights without structure: model → file, for a model that only its own code can make again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, strict_json, training, values
+from tiedio.container.single import Tensor, as_bytes
+from tiedio.errors import ModelError
+from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY
+from tiedio.manifest import FORMAT, Manifest, Root
+
+Roots = Mapping[str | None, Any]
+
+
+def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str, str]]:
+    """The tensors and the metadata of a file of weights; each value is taken when its bytes are due.
+
+    Raises:
+        ModelError: if a value is in no place that tiedio can see, or is of a dtype that cannot be stored.
+    """
+    walk = slots.walk(roots)
+    require_built(walk)
+    _require_seen(walk, optimizer)
+    trained = training.describe_state(walk) if optimizer else training.NOTHING
+    variables = (*describe.describe_variables(walk, configs=False), *trained.variables())
+    by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
+    sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
+    paths = walk.object_paths()
+    hooked = [(found.path, found.value) for found in walk.objects]
+    kept = hooks.describe([*hooked, *training.optimizers_of(walk)] if optimizer else hooked, sources)
+    manifest = Manifest(
+        format=FORMAT,
+        versions=session.versions() | {"tiedio": __version__},
+        roots=tuple(Root(name, paths[id(root)]) for name, root in roots.items()),
+        objects=describe.describe_objects(walk),
+        variables=variables,
+        optimizers=trained.optimizers,
+        stored=kept.stored,
+    )
+    everything = sources | kept.sources
+    tensors = [
+        Tensor(spec.name, values.code_of(spec.dtype, spec.name), spec.shape, _reader(everything[spec.name]))
+        for spec in manifest.tensors
+    ]
+    return tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: strict_json_of(manifest)}
+
+
+def strict_json_of(manifest: Manifest) -> str:
+    """The manifest's text, which has to be one that `inspect` reads."""
+    text = manifest.to_json()
+    strict_json.loads(text, "the model")
+    return text
+
+
+def _reader(source: Any) -> Callable[[], Any]:
+    return lambda: as_bytes(values.array_of(source))
+
+
+def require_built(walk: slots.Walk) -> None:
+    """Raises `ModelError` if a model, or a layer that it holds, has no variables yet."""
+    layers = [found for found in walk.objects if isinstance(found.value, keras_api.Layer)]
+    unbuilt = [found.path for found in layers if not found.value.built]
+    for name, root in walk.roots:
+        children = [path for path in unbuilt if path]
+        if not root.built and (children or not root.variables):
+            raise ModelError(
+                "the model is not built, so it has no weights yet",
+                path=name or root.name,
+                expected="a built model",
+                found=f"unbuilt layers: {', '.join(children[:5])}" if children else "no variables",
+                remedy="call it on a batch of data, or call model.build(input_shape), before",
+            )
+
+
+def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
+    """Raises `ModelError` if a value of the models would not be in the file."""
+    held = {id(slot.variable) for slot in walk.slots}
+    for name, root in walk.roots:
+        for variable in root.variables:
+            if id(variable) not in held:
+                raise ModelError(
+                    "a variable of the model is in no place that tiedio can see",
+                    path=variable.path,
+                    expected="an attribute of a layer, or a list or dict in one",
+                    found=f"only in the variables of {name or 'the model'}",
+                    remedy="hold it in an attribute of its layer",
+                )
+    for found in walk.objects:
+        for name, value in slots.own_attributes(found.value).items():
+            where = slots.join(found.path, name)
+            items = value if isinstance(value, (list, tuple)) else [value]
+            for item in (*items, *(value.values() if isinstance(value, dict) else ())):
+                if arrays.is_backend_variable(item):
+                    raise ModelError(
+                        "a variable of the backend is not tracked by Keras and would be lost",
+                        path=where,
+                        expected="keras.Variable",
+                        found=f"{type(item).__module__}.{type(item).__name__}",
+                        remedy="use self.add_weight or keras.Variable",
+                    )
+                if optimizer and isinstance(item, keras_api.BaseOptimizer):
+                    raise ModelError(
+                        "an optimizer in an attribute is not carried; only the one that the model compiles with is",
+                        path=where,
+                        expected="model.compile(optimizer=...)",
+                        found=type(item).__name__,
+                        remedy="save with optimizer=False, which leaves every optimizer out",
+                    )
