@@ -53,9 +53,8 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
     Raises:
         MismatchError: if no new one can be made of its config.
     """
-    positions, pattern = keras_api.excluded_from_weight_decay(optimizer)
-    built_for = keras_api.optimizer_variables(optimizer)
-    excluded = [moved.get(id(built_for[i]), built_for[i]) for i in positions]
+    noted, pattern = keras_api.excluded_from_weight_decay(optimizer, keras_api.optimizer_variables(optimizer))
+    excluded = [moved.get(id(variable), variable) for variable in noted]
     try:
         with session.outside_name_scopes(), session.untouched_names():
             config = optimizer.get_config()

@@ -112,13 +112,9 @@ def describe_state(walk: slots.Walk) -> Training:
         ModelError: if an optimizer was built for variables that the model no longer has.
     """
     canonical = walk.canonical_slots()
-    compiled = _compiled(walk)
-    records, found = [], []
-    for path, optimizer in _optimizers(compiled).values():
-        sharing = tuple(one.path for one in compiled if one.optimizer is optimizer)
-        records.append(_describe_optimizer(path, optimizer, sharing, canonical))
-        found.extend(_optimizer_slots(path, optimizer, canonical))
-    return Training(NOTHING.record, tuple(records), tuple(found))
+    found = optimizers.find(_tops(_compiled(walk)))
+    records = optimizers.describe(found, canonical, [group[0].variable for group in walk.by_variable()])
+    return Training(NOTHING.record, records, tuple(optimizers.find_slots(found, canonical)))
 
 
 def compiled_models(walk: slots.Walk) -> list[Compiled]:
@@ -137,7 +133,7 @@ def state_slots(path: str, optimizer: Any, names: Mapping[int, str]) -> list[slo
     Raises:
         ModelError: if the optimizer has state in no place that tiedio can see.
     """
-    return _optimizer_slots(path, optimizer, names)
+    return optimizers.find_slots(optimizers.find([("", path, optimizer)]), names)
 
 
 def _compiled(walk: slots.Walk) -> list[Compiled]:
