@@ -48,6 +48,8 @@ def set_extras(model: Any, encoded: Mapping[str, Any], revive: Callable[[Any], A
 def arguments_for(model: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     """What the class's own `compile` takes of Keras's arguments, and its extra ones as the model holds them."""
     extra = {name: vars(model)[name] for name in extra_names(model) if name in vars(model)}
+    if not keras_api.overrides(model, "compile", keras_api.Model):
+        return dict(config)
     taken = inspect.signature(type(model).compile).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values()):
         return {**config, **extra}

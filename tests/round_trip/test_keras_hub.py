@@ -90,7 +90,7 @@ def test_a_task_that_is_not_compiled_comes_back_so_though_its_constructor_compil
 class Notes(keras.Model):
     """Its own `compile` takes more than Keras's, and keeps it under another name."""
 
-    def compile(self, factor: float, **arguments: object) -> None:  # type: ignore[override]
+    def compile(self, factor: float, **arguments: object) -> None:
         super().compile(**arguments)
         self.by = factor
 
