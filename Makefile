@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 DEV_LOCK := requirements-dev.lock
 RUN_LOCK := requirements-tensorflow.lock
+BENCH_LOCK := requirements-bench.lock
 # The resolver that writes the locks; it goes into an environment of its own.
 LOCK_TOOL := uv==0.13.8
 PYTEST_ARGS ?=
@@ -20,7 +21,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export CUDA_VISIBLE_DEVICES := -1
 export KERAS_BACKEND := tensorflow
 
-.PHONY: help demo test soak lint bench lock clean
+.PHONY: help demo test soak lint bench kept lock clean
 
 help:
 	@echo "make demo   set up, then run 'tiedio demo'"
@@ -28,6 +29,7 @@ help:
 	@echo "make soak   set up, then 20,000 random models, going on where it stopped (SOAK_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
 	@echo "make bench  set up, then the benchmarks"
+	@echo "make kept   set up, then the table of what tiedio and its peers keep, into README.md and docs/peers.md"
 	@echo "make lock   write the lock files anew; UPGRADE=1 takes the newest versions, else those locked stay"
 	@echo "make clean  remove what these made"
 
@@ -62,6 +64,11 @@ soak: $(VENV)/.installed
 bench: $(VENV)/.installed
 	set -e; for file in benchmarks/bench_*.py; do $(BIN)/python "$$file"; done
 
+# Orbax and what it needs, beside what is locked for the rest.
+kept: $(VENV)/.installed
+	$(PIP) install --quiet --no-compile --require-hashes --only-binary :all: --no-deps -r $(BENCH_LOCK)
+	$(BIN)/python -W ignore -m benchmarks.kept --write
+
 # One lock serves all Pythons: versions are chosen for 3.11, which the later ones take too, and markers say the rest.
 # The locks hold names, versions and hashes; no address, so that every index that carries these files will do.
 # What is locked stays at its version as long as pyproject.toml allows it, unless UPGRADE=1 says otherwise.
@@ -73,6 +80,7 @@ lock:
 	  --python-version 3.11 --fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command 'make lock' pyproject.toml); \
 	"$${compile[@]}" --extra dev --output-file $(DEV_LOCK); \
+	"$${compile[@]}" --extra bench --constraint $(DEV_LOCK) --output-file $(BENCH_LOCK); \
 	"$${compile[@]}" --extra tensorflow --constraint $(DEV_LOCK) --output-file $(RUN_LOCK)
 
 clean:

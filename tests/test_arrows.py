@@ -21,7 +21,7 @@ FLOORS: dict[float, set[str]] = {
     2.5: {"session"},
     3: {"manifest", "slots", "configs", "report"},
     3.5: {"describe", "plain", "values", "matching"},
-    3.75: {"omissions", "optimizers", "hooks", "custom"},
+    3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom"},
     4: {"ties", "structure", "alias", "training", "closing", "plot", "inspection", "retying", "migration"},
     4.5: {"pipeline", "weights"},
     4.75: {"loading"},

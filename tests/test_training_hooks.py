@@ -61,6 +61,12 @@ class CompilesItself(keras.Model):
         self.strength = strength
 
 
+class KeepsUnderAnotherName(CompilesItself):
+    def compile(self, optimizer: Any, strength: float) -> None:
+        super().compile(optimizer, strength)
+        self.power = self.__dict__.pop("strength")
+
+
 class TellsHow(CompilesItself):
     """The hooks as Keras's guide to saving and serialization writes them."""
 
@@ -98,15 +104,22 @@ def compiled(cls: type, strength: float = 0.75) -> Any:
 
 def test_a_compile_method_without_hooks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    made = compiled(CompilesItself)
+    made = compiled(KeepsUnderAnotherName)
     with pytest.raises(ModelError) as caught:
         tiedio.save(made, path)
     error = caught.value
     assert error.path == "the model"
     assert "compile_from_config" in str(error.expected)
-    assert error.found == "CompilesItself.compile"
+    assert error.found == "KeepsUnderAnotherName.compile takes strength, which the model does not hold"
     assert "optimizer=False" in str(error.remedy)
     assert not path.exists()
+
+
+def test_a_compile_method_whose_arguments_the_model_keeps_is_carried(tmp_path: Path) -> None:
+    made = compiled(CompilesItself)
+    loaded = round_trip(made, tmp_path, custom_objects={"CompilesItself": CompilesItself})
+    assert loaded.strength == 0.75
+    assert loaded.optimizer is not made.optimizer
 
 
 @pytest.mark.parametrize("cls", [TellsHow, TellsHowShortly])

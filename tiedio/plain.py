@@ -17,7 +17,7 @@ from tiedio import arrays, keras_api, slots
 from tiedio.errors import ModelError
 
 # Set by Keras itself in the course of building and calling; they change no output.
-_TRANSIENT = frozenset({"_already_warned", "_dropout_mask", "_recurrent_dropout_mask"})
+_TRANSIENT = frozenset({"_already_warned", "_dropout_mask", "_recurrent_dropout_mask", "generate_function"})
 # How a vocabulary was given; what came of it is compared by `get_vocabulary`.
 _GIVEN = frozenset({"input_vocabulary", "input_idf_weights", "_has_input_vocabulary"})
 # Bookkeeping of Keras's base class that user code may set and that not every config returns.

@@ -28,7 +28,7 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<nothing>"})()
 # Modules whose objects hold no Keras state, or a web of state that is not a model's; everything else that has
 # attributes is looked into, namespaces and data classes first of all.
 _FOREIGN = frozenset({
-    "keras", "keras_hub", "tensorflow", "numpy", "jax", "jaxlib", "torch", "optree", "h5py", "ml_dtypes", "google",
+    "keras", "tensorflow", "numpy", "jax", "jaxlib", "torch", "optree", "h5py", "ml_dtypes", "google",
     "absl", "scipy", "pandas", "sklearn", "builtins", "abc", "asyncio", "concurrent", "datetime", "decimal", "enum",
     "fractions", "functools", "importlib", "inspect", "io", "logging", "multiprocessing", "os", "pathlib", "queue",
     "random", "re", "socket", "ssl", "subprocess", "threading", "_thread", "typing", "unittest", "weakref", "wrapt",
@@ -319,8 +319,9 @@ def _classify(kind: type[Any]) -> str:
         return "mapping"
     if issubclass(kind, (set, frozenset)):
         return "set"
-    if kind.__module__.partition(".")[0] in _FOREIGN:
-        return "skip"
+    packages = [cls.__module__.partition(".")[0] for cls in kind.__mro__]
+    if packages[0] in _FOREIGN or (packages[0] == "keras_hub" and "tensorflow" in packages):
+        return "skip"  # the second: a cache of tokens
     return "plain" if kind.__dictoffset__ or any(_slot_names(cls) for cls in kind.__mro__) else "skip"
 
 

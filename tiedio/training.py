@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import configs, describe, keras_api, manifest, omissions, optimizers, slots
+from tiedio import configs, describe, keras_api, manifest, omissions, optimizers, own_compile, slots
 from tiedio.errors import MismatchError, ModelError, RebuildError, one_line
 
 SHARED = "$shared"
@@ -173,12 +173,13 @@ def _omitted(one: Compiled) -> list[Any]:
 def _compile_config(one: Compiled) -> Any:
     where = slots.join(one.path, "@compile")
     if not keras_api.overrides(one.model, "get_compile_config", keras_api.Model):
-        if keras_api.overrides(one.model, "compile", keras_api.Model):
+        lost = [name for name in own_compile.extra_names(one.model) if name not in vars(one.model)]
+        if lost:
             raise ModelError(
                 "the model has its own compile method, which no configuration describes",
                 path=one.path or "the model",
-                expected="get_compile_config and compile_from_config beside compile",
-                found=f"{type(one.model).__name__}.compile",
+                expected="get_compile_config and compile_from_config beside compile, or attributes of the same names",
+                found=f"{type(one.model).__name__}.compile takes {', '.join(lost)}, which the model does not hold",
                 remedy="write the two hooks, or save with optimizer=False and compile after loading",
             )
         return _serialized(where, lambda: _arguments(one.model))
@@ -235,7 +236,7 @@ def compile_again(
             else:
                 config = shared.revive(one["config"])
                 omissions.restore(config, one["omitted"])
-                model.compile(optimizer=handed, **config)
+                model.compile(**own_compile.arguments_for(model, {"optimizer": handed, **config}))
             if model.optimizer is not optimizer:
                 model.optimizer = optimizer
         except (TypeError, ValueError) as error:

@@ -182,14 +182,14 @@ class Perceptual(keras.losses.Loss):
 
 @_register
 class CompilesAlone(OneArgument):
-    """Has a `compile` of its own, and nothing that says what it was called with."""
+    """Has a `compile` of its own, and nothing that says what it was called with: no hook, no attribute of that name."""
 
     def compile(self, factor: float = 1.0) -> None:
-        self.factor = factor
+        self.multiplied_by = factor
         super().compile(optimizer="sgd", loss="mse", run_eagerly=True)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        return super().compute_loss(*args, **kwargs) * self.factor
+        return super().compute_loss(*args, **kwargs) * self.multiplied_by
 
 
 class Both(NamedTuple):

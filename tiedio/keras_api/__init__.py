@@ -26,7 +26,7 @@ from tiedio.keras_api.classes import (
     keras,
     tree,
 )
-from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables
+from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables, uncompile
 from tiedio.keras_api.configs import (
     class_reference,
     deserialize,
@@ -133,4 +133,5 @@ __all__ = [
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",
+    "uncompile",
 ]

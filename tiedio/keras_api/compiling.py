@@ -19,6 +19,16 @@ def excluded_from_weight_decay(optimizer: Any, variables: Sequence[Any]) -> tupl
     return excluded, None if pattern is None else pattern.pattern
 
 
+def uncompile(model: Any, attributes: Sequence[str] = ()) -> None:
+    """Undoes a `compile` that a constructor called; `attributes` are those that the class's own one has set."""
+    for name in ("optimizer", "_compile_config", "_compiled_trainable_state", *attributes):
+        if name in vars(model):
+            delattr(model, name)
+    for name in ("_compile_loss", "_compile_metrics", "_loss_tracker", "loss"):
+        setattr(model, name, None)
+    model.compiled = False
+
+
 def compile_arguments(model: Any) -> dict[str, Any]:
     """The arguments that `compile` was called with, as Keras noted them; none if a class compiles past Keras."""
     noted = vars(model).get("_compile_config")

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tiedio import arrays, configs, hooks, keras_api, session, slots
+from tiedio import arrays, configs, hooks, keras_api, own_compile, session, slots
 from tiedio.errors import RebuildError, TiedioError, one_line
 from tiedio.structure import audit
 from tiedio.structure.facts import set_facts, shapes_of
@@ -150,6 +150,9 @@ class Rebuilder:
         if entry["kind"] == "sequential" and not value.built and entry["shape"] is not None:
             # Made by its owner and built by the owner's first call; its layers are found only once it is built.
             self._guard(n, lambda: value.build(configs.decode(entry["shape"], {})))
+        extras = entry.get("compile_arguments", {})
+        audit.audit(extras, self.custom_objects, self.safe_mode, self.paths[n] or "the model")
+        self._guard(n, lambda: own_compile.set_extras(value, extras, self.revive))
         for position, (owner, _) in enumerate(entry["held"]):
             self._place(owner, n, position)
         self._place_children(n)

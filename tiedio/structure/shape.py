@@ -6,7 +6,7 @@ The rest of this room works on plain JSON values; here they are checked once, be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tiedio import configs, records
@@ -38,6 +38,7 @@ class Entry:
     parent_path: str | None = None
     policy: Any = None
     build_config: Any = None
+    compile_arguments: dict[str, Any] = field(default_factory=dict)
     config: Any = None
     no_config: str | None = None
     inner_names: tuple[str | None, ...] = ()

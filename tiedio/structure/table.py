@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import arrays, configs, keras_api, slots
+from tiedio import arrays, configs, keras_api, own_compile, slots
 from tiedio.errors import ModelError, one_line
 from tiedio.structure import plan
 from tiedio.structure.refusals import refuse_what_cannot_be_carried
@@ -156,6 +156,9 @@ def _describe(
         if build is not None and not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
             stamped = keras_api.stamped(lambda: dict(build))
             entry["build_config"] = configs.encode(stamped, number, found.path)
+    extras = own_compile.describe(value, number, found.path)
+    if extras:
+        entry["compile_arguments"] = extras
     if isinstance(value, keras_api.Sequential) and graph is not None:
         entry["inner_names"] = keras_api.inner_graph_names(value)
     if isinstance(value, keras_api.Sequential) and _is_plain_sequential(value):

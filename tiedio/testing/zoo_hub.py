@@ -189,3 +189,71 @@ def cached_attention_is_called_twice_and_an_embedding_reversed() -> Case:
 
     model = keras.Model([sequence, tokens], outputs)
     return _trained_case(model, [floats(2, _LENGTH, _WIDTH), integers(_WORDS, 2, _LENGTH)], same)
+
+
+@_case
+def gpt2_causal_lm_with_a_sampler_that_draws() -> Case:
+    hub = _models()
+    model = hub.GPT2CausalLM(hub.GPT2Backbone(**_SHORT))
+    model.compile(optimizer=keras.optimizers.Adam(0.01), sampler=_sampler(), run_eagerly=True)
+    inputs, targets = _one_text(), integers(_WORDS, 2, _LENGTH, seed=1)
+    model.train_on_batch(inputs, targets)
+
+    def same(model: Any) -> Groups:
+        embedding = model.backbone.token_embedding
+        return [[embedding, *(node.operation for node in embedding._inbound_nodes)]]
+
+    return Case(model, inputs, targets, same=same)
+
+
+def _sampler() -> Any:
+    import keras_hub
+
+    sampler = keras_hub.samplers.RandomSampler(seed=3)
+    sampler.seed_generator.next()  # drawn from already: its state stands in no config
+    return sampler
+
+
+@_case
+def bert_masked_lm_whose_head_is_the_embedding() -> Case:
+    hub = _models()
+    model = hub.BertMaskedLM(hub.BertBackbone(**_SHORT))
+    model.compile(optimizer=keras.optimizers.Adam(0.01), run_eagerly=True)
+    inputs = {**_with_segments(), "mask_positions": integers(_LENGTH, 2, 2)}
+    targets = integers(_WORDS, 2, 2, seed=1)
+    model.train_on_batch(inputs, targets)
+
+    def same(model: Any) -> Groups:
+        return [[model.backbone.token_embedding, model.masked_lm_head.token_embedding]]
+
+    return Case(model, inputs, targets, same=same)
+
+
+def _tasks_with_words() -> dict[str, Callable[[], Any]]:
+    """Tasks with a tokenizer of a few words."""
+    hub = _models()
+
+    def gpt2() -> Any:
+        words = ["!", "a", "b", "ab", "\u0120a", "<|endoftext|>", "\u0120"]
+        tokenizer = hub.GPT2Tokenizer({word: n for n, word in enumerate(words)}, ["a b", "\u0120 a"])
+        preprocessor = hub.GPT2CausalLMPreprocessor(tokenizer, sequence_length=_LENGTH)
+        return hub.GPT2CausalLM(hub.GPT2Backbone(**_SHORT), preprocessor)
+
+    def bert() -> Any:
+        tokenizer = hub.BertTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##c"])
+        preprocessor = hub.BertTextClassifierPreprocessor(tokenizer, sequence_length=_LENGTH)
+        return hub.BertTextClassifier(hub.BertBackbone(**_SHORT), 2, preprocessor)
+
+    return {"gpt2": gpt2, "bert": bert}
+
+
+def task_with_words(name: str) -> Any:
+    """A task that takes text, with a tokenizer of a few words.
+
+    Args:
+        name: `gpt2` (it generates text) or `bert` (it classifies text).
+
+    Returns:
+        The task, as its constructor compiles it.
+    """
+    return _tasks_with_words()[name]()
