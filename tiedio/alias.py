@@ -151,10 +151,13 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
         return None
     steps: tuple[slots.Step, ...] = (("attribute", unquote(segments[0].removeprefix(mark))),)
     for segment in segments[1:]:
-        if slots.get(owner, steps) is slots.MISSING:
+        there = slots.get(owner, steps)
+        if there is slots.MISSING or there is None:
             slots.put(owner, steps, [] if segment.isdigit() else {})
         container = arrays.unwrapped(slots.get(owner, steps))
         if segment.isdigit() and isinstance(container, list):
+            while len(container) <= int(segment):
+                list.append(container, None)  # what comes before it may be filled later
             steps = (*steps, ("index", int(segment)))
         elif not segment.isdigit() and isinstance(container, dict):
             steps = (*steps, ("key", "" if segment == "%empty" else unquote(segment)))
