@@ -295,11 +295,22 @@ def test_a_slot_in_a_layer_that_is_not_there() -> None:
     assert str(error.path).startswith("third")
 
 
-def test_a_slot_in_a_container_that_is_not_there() -> None:
+def test_a_container_that_is_not_there_is_made() -> None:
+    live, rebuilt = pair(), pair()
+    with keras_api.unlocked(live):
+        live.x = {"a": [keras.Variable([1.0])], "b": {"": keras.Variable([2.0])}}
+    apply(rebuilt, record(live))
+    assert list(rebuilt.x) == ["a", "b"]
+    assert len(rebuilt.x["a"]) == len(rebuilt.x["b"]) == 1
+    assert any(v is rebuilt.x["a"][0] for v in rebuilt.variables)
+    assert any(v is rebuilt.x["b"][""] for v in rebuilt.variables)
+
+
+def test_a_slot_in_a_dict_by_number_that_is_not_there() -> None:
     live = pair()
     with keras_api.unlocked(live):
-        live.x = {"a": [keras.Variable([1.0])]}
-    assert refused(pair(), record(live)).path == "x/a/0"
+        live.x = {3: keras.Variable([1.0])}
+    assert refused(pair(), record(live)).path == "x/#%33"
 
 
 def test_a_layer_without_variables_that_is_not_there() -> None:

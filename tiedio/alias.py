@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
-from tiedio import describe, keras_api, slots
+from tiedio import arrays, describe, keras_api, slots
 from tiedio.errors import MismatchError, TiedioError, one_line
 from tiedio.manifest import Manifest, Variable
 
@@ -122,12 +123,12 @@ def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any],
 
 
 def _locate(path: str, owners: Mapping[str, Any]) -> tuple[Any, tuple[slots.Step, ...]]:
-    """Owner and steps of a slot that the rebuilt model does not have yet."""
+    """Owner and steps of a slot that the rebuilt model does not have yet; the list or dict around it is made."""
     segments = path.split("/")
     for cut in range(len(segments) - 1, -1, -1):
         owner = owners.get("/".join(segments[:cut]))
         if owner is not None:
-            steps = slots.locate(owner, segments[cut:])
+            steps = slots.locate(owner, segments[cut:]) or _make_place(owner, segments[cut:])
             if steps is not None:
                 return owner, steps
     raise MismatchError(
@@ -137,6 +138,32 @@ def _locate(path: str, owners: Mapping[str, Any]) -> tuple[Any, tuple[slots.Step
         expected="a place that the class makes",
         found="nothing",
     )
+
+
+def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | None:
+    """Makes the lists and dicts that lead to a place which a user's hand, and no code, has made; the steps to it.
+
+    A segment of digits is an index, since names that begin with a digit are escaped; any other one is a key. What they
+    were besides (a tuple, say) is compared afterwards, like everything else.
+    """
+    mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
+    if not segments[0].startswith(mark) or any(segment.startswith(("@", "#")) for segment in segments):
+        return None
+    steps: tuple[slots.Step, ...] = (("attribute", unquote(segments[0].removeprefix(mark))),)
+    for segment in segments[1:]:
+        there = slots.get(owner, steps)
+        if there is slots.MISSING or there is None:
+            slots.put(owner, steps, [] if segment.isdigit() else {})
+        container = arrays.unwrapped(slots.get(owner, steps))
+        if segment.isdigit() and isinstance(container, list):
+            while len(container) <= int(segment):
+                list.append(container, None)  # what comes before it may be filled later
+            steps = (*steps, ("index", int(segment)))
+        elif not segment.isdigit() and isinstance(container, dict):
+            steps = (*steps, ("key", "" if segment == "%empty" else unquote(segment)))
+        else:
+            return None
+    return steps
 
 
 def _restore_object(

@@ -105,11 +105,15 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
     """The attributes of an object that its outputs may depend on.
 
     No code reads what is set by hand on a functional or sequential model of Keras's own class, unless it
-    takes the place of a method.
+    takes the place of a method; what holds a variable or layer there comes back, so all that is beside it has to.
     """
     attributes = {name: item for name, item in slots.own_attributes(value).items() if name not in _TRANSIENT | _GIVEN}
     if type(value) in (keras_api.Functional, keras_api.Sequential):
-        attributes = {name: item for name, item in attributes.items() if hasattr(type(value), name)}
+        attributes = {
+            name: item
+            for name, item in attributes.items()
+            if hasattr(type(value), name) or any(True for _ in slots.leaves(item))
+        }
     if isinstance(value, keras_api.Metric):
         attributes = {name: item for name, item in attributes.items() if name.lstrip("_") != "built"}
     if hasattr(type(value), "get_vocabulary"):

@@ -345,7 +345,7 @@ def locate(owner: Any, segments: list[str]) -> tuple[Step, ...] | None:
             steps.append(("index", int(segment)))
         elif isinstance(container, Mapping):
             known = [key for key in container if _key_segment(key) == segment]
-            steps.append(("key", known[0] if known else unquote(segment)))
+            steps.append(("key", known[0] if known else unquote(segment.replace("%empty", ""))))
         elif container is not MISSING and classify(type(container)) == "plain":
             steps.append(("attribute", unquote(segment)))
         else:

@@ -11,7 +11,8 @@ from tiedio import keras_api
 def set_facts(value: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any]) -> None:
     """Names, paths and records of building, as they were."""
     noted = entry.get("config")
-    if noted and keras_api.auto_config(value) is None and not keras_api.overrides(value, "get_config"):
+    makes_notes = isinstance(value, keras_api.Operation)  # a metric does not
+    if makes_notes and noted and keras_api.auto_config(value) is None and not keras_api.overrides(value, "get_config"):
         # Its owner handed it a policy this time where it had handed nothing or a name, of which Keras makes a note.
         keras_api.set_auto_config(value, decode(noted))
     if "inner_names" in entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,3 +104,110 @@ def made_targets(outputs: Any) -> Iterator[Any]:
     yield keras.tree.map_structure(lambda one: rng.uniform(0, 1, one.shape).astype("float32"), shapes)
     yield keras.tree.map_structure(lambda one: np.zeros(one.shape[:-1], "int32"), shapes)
     yield None
+
+
+def call(model: Any, inputs: Any, *, training: bool) -> Any:
+    """Calls a model, or each of a dict of models.
+
+    Args:
+        model: a model, or models by name.
+        inputs: one argument or `Arguments`; by name for a dict of models.
+        training: whether it is called as it is in training.
+
+    Returns:
+        What it returns; by name for a dict of models.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> call(keras.layers.Flatten(), np.zeros((2, 3, 4)), training=False).shape
+        TensorShape([2, 12])
+    """
+    if isinstance(model, dict):
+        return {name: call(one, inputs[name], training=training) for name, one in sorted(model.items())}
+    given = inputs if isinstance(inputs, Arguments) else Arguments((inputs,))
+    return model(*given.args, **given.kwargs, training=training)
+
+
+def usable_inputs(model: Any) -> Any:
+    """Inputs made from what the model says of itself, on which it has been called.
+
+    Args:
+        model: a built model, or models by name.
+
+    Returns:
+        Inputs, by name for a dict of models, or `None`.
+
+    Warns:
+        UserWarning: there are none.
+
+    Example:
+        >>> import keras
+        >>> usable_inputs(keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])).shape
+        (2, 5)
+    """
+    try:
+        if isinstance(model, dict):
+            inputs = {name: make_inputs(one) for name, one in model.items()}
+        else:
+            inputs = make_inputs(model)
+        found = "the model does not say what it takes"
+        if not any(one is None for one in (inputs.values() if isinstance(model, dict) else [inputs])):
+            call(model, inputs, training=False)
+            return inputs
+    except Exception as error:  # noqa: BLE001 - whatever the model says to inputs that were made up
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+    text = f"outputs and next step were not compared, since no inputs could be made ({found}); pass inputs="
+    warnings.warn(text, stacklevel=4)
+    return None
+
+
+def usable_targets(model: Any, inputs: Any) -> tuple[bool, Any]:
+    """Whether a step can be made, and targets for it that the losses of the compiled models take.
+
+    Args:
+        model: a built model, or models by name.
+        inputs: what it is called on, by name for a dict of models.
+
+    Returns:
+        Whether there are any, and the targets; by name, without those of models that cannot be trained, for a dict.
+
+    Warns:
+        UserWarning: a compiled model has none.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
+        >>> model.compile(loss="mse")
+        >>> usable_targets(model, usable_inputs(model))[1].shape
+        (2, 1)
+    """
+    named = model if isinstance(model, dict) else {"": model}
+    found: dict[str, Any] = {}
+    for name, one in named.items():
+        if one.compiled and one.trainable_variables:
+            given = inputs[name] if isinstance(model, dict) else inputs
+            usable, why = _targets_of(one, given)
+            if usable:
+                found[name] = usable[0]
+            else:
+                text = (
+                    f"the next step of {one.name!r} was not compared: no targets could be made ({why}); pass targets="
+                )
+                warnings.warn(text, stacklevel=4)
+    return bool(found), found if isinstance(model, dict) else found.get("")
+
+
+def _targets_of(model: Any, inputs: Any) -> tuple[list[Any], str]:
+    """The first targets that the loss takes, in a list, or an empty one and the reason."""
+    if isinstance(inputs, Arguments):
+        return [], "train_on_batch hands over one argument"
+    outputs = call(model, inputs, training=False)
+    why = ""
+    for targets in made_targets(outputs):
+        try:
+            model.compute_loss(x=inputs, y=targets, y_pred=outputs)
+        except Exception as error:  # noqa: BLE001 - whatever the loss says
+            why = why or f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            return [targets], ""
+    return [], why

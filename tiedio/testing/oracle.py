@@ -12,7 +12,6 @@ import json
 import marshal
 import re
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ import numpy as np
 from safetensors import safe_open
 
 import tiedio
-from tiedio.testing.data import Arguments, made_targets, make_inputs
+from tiedio.testing.data import Arguments, call, usable_inputs, usable_targets
 from tiedio.testing.pairing import Pairing, pair
 
 if TYPE_CHECKING:
@@ -135,19 +134,19 @@ def _check(
         tiedio.save(loaded, second_file, check=False)
         _assert_same_bytes(first_file, second_file, "saving the loaded model")
 
-    inputs = _usable_inputs(model) if inputs is None else inputs
+    inputs = usable_inputs(model) if inputs is None else inputs
     if inputs is None:
         return loaded
-    _assert_same_results(model, copies, "outputs", lambda m: _call(m, inputs, training=False))
+    _assert_same_results(model, copies, "outputs", lambda m: call(m, inputs, training=False))
     state = [np.array(v) for v in itself.firsts("variable")]
     if train is None:
         train = targets is not None or any(one.compiled for one in _models(model))
         if train and targets is None:
-            train, targets = _usable_targets(model, inputs)
+            train, targets = usable_targets(model, inputs)
     if train:
         _assert_same_results(model, copies, "next step", lambda m: _step(m, inputs, targets))
     else:
-        _assert_same_results(model, copies, "outputs in training mode", lambda m: _call(m, inputs, training=True))
+        _assert_same_results(model, copies, "outputs in training mode", lambda m: call(m, inputs, training=True))
     for who, copy in copies.items():
         part = SECOND if copy is not loaded else ""
         _assert_same_state(pair(model, copy), f"after the next training step of {who}", part, _FLAGS_BUT_PATHS)
@@ -158,58 +157,6 @@ def _check(
 
 def _models(model: Any) -> list[Any]:
     return list(model.values()) if isinstance(model, dict) else [model]
-
-
-def _usable_inputs(model: Any) -> Any:
-    """Inputs made from what the model says of itself, or `None` after a warning."""
-    try:
-        if isinstance(model, dict):
-            inputs = {name: make_inputs(one) for name, one in model.items()}
-        else:
-            inputs = make_inputs(model)
-        found = "the model does not say what it takes"
-        if not any(one is None for one in (inputs.values() if isinstance(model, dict) else [inputs])):
-            _call(model, inputs, training=False)
-            return inputs
-    except Exception as error:  # noqa: BLE001 - whatever the model says to inputs that were made up
-        found = f"{type(error).__name__}: {error}".splitlines()[0]
-    text = f"outputs and next step were not compared, since no inputs could be made ({found}); pass inputs="
-    warnings.warn(text, stacklevel=4)
-    return None
-
-
-def _usable_targets(model: Any, inputs: Any) -> tuple[bool, Any]:
-    """Whether a step can be made, and targets for it that the losses of the compiled models take."""
-    named = model if isinstance(model, dict) else {"": model}
-    found: dict[str, Any] = {}
-    for name, one in named.items():
-        if one.compiled and one.trainable_variables:
-            given = inputs[name] if isinstance(model, dict) else inputs
-            usable, why = _targets_of(one, given)
-            if usable:
-                found[name] = usable[0]
-            else:
-                text = (
-                    f"the next step of {one.name!r} was not compared: no targets could be made ({why}); pass targets="
-                )
-                warnings.warn(text, stacklevel=4)
-    return bool(found), found if isinstance(model, dict) else found.get("")
-
-
-def _targets_of(model: Any, inputs: Any) -> tuple[list[Any], str]:
-    """The first targets that the loss takes, in a list, or an empty one and the reason."""
-    if isinstance(inputs, Arguments):
-        return [], "train_on_batch hands over one argument"
-    outputs = _call(model, inputs, training=False)
-    why = ""
-    for targets in made_targets(outputs):
-        try:
-            model.compute_loss(x=inputs, y=targets, y_pred=outputs)
-        except Exception as error:  # noqa: BLE001 - whatever the loss says
-            why = why or f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            return [targets], ""
-    return [], why
 
 
 def _assert_same_state(
@@ -387,13 +334,6 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
 }
 # A variable that the step itself makes has a name from Keras's counter, which the first model has moved.
 _FLAGS_BUT_PATHS = {what: look for what, look in _FLAGS.items() if what != "path"}
-
-
-def _call(model: Any, inputs: Any, *, training: bool) -> Any:
-    if isinstance(model, dict):
-        return {name: _call(one, inputs[name], training=training) for name, one in sorted(model.items())}
-    given = inputs if isinstance(inputs, Arguments) else Arguments((inputs,))
-    return model(*given.args, **given.kwargs, training=training)
 
 
 def _step(model: Any, inputs: Any, targets: Any) -> Any:

@@ -24,6 +24,7 @@ from tiedio.testing import (  # noqa: F401
     zoo_places,
     zoo_quantized,
     zoo_subclassed,
+    zoo_subclassed_state,
     zoo_systems,
     zoo_training,
 )
