@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tiedio import keras_api, session, slots
+from tiedio import arrays, keras_api, session, slots
 from tiedio.errors import MismatchError, one_line
 
 
 def remember(optimizer: Any) -> Callable[[], None]:
     """A function that makes an optimizer, and those inside it, what it is now; values of variables it leaves alone."""
     before = dict(vars(optimizer))
-    lists = [(value, list(value)) for value in before.values() if isinstance(value, list)]
-    tables = [(value, dict(value)) for value in before.values() if isinstance(value, dict)]
+    contents: list[tuple[Any, Any]] = [
+        (value, list(value) if isinstance(value, list) else dict(value))
+        for value in before.values()
+        if isinstance(value, (list, dict))
+    ]
     stores = {name: list(store) for name, store in keras_api.stores(optimizer).items()}
     inner = [remember(one) for one in _inner(optimizer)]
 
     def put_back() -> None:
         vars(optimizer).clear()
         vars(optimizer).update(before)
-        for value, content in lists:
-            if [id(item) for item in value] != [id(item) for item in content]:
-                value[:] = content
-        for table, entries in tables:
-            table.clear()
-            table.update(entries)
+        for value, content in contents:
+            arrays.refill(value, content)
         for name, store in stores.items():
             keras_api.set_store(optimizer, name, store)
         for one in inner:
