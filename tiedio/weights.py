@@ -23,6 +23,14 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
     walk = slots.walk(roots)
     describe.require_built(walk)
     _require_seen(walk, optimizer)
+    if not walk.slots:
+        raise ModelError(
+            "the model has no weights",
+            path=next(root.name for _, root in walk.roots),
+            expected="at least one variable",
+            found="none",
+            remedy="call it on a batch of data first: model.build alone may leave layers without weights",
+        )
     trained = training.describe_state(walk) if optimizer else training.NOTHING
     variables = (*describe.describe_variables(walk, configs=False), *trained.variables())
     by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
