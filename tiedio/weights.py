@@ -23,7 +23,8 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
     walk = slots.walk(roots)
     describe.require_built(walk)
     _require_seen(walk, optimizer)
-    if not walk.slots:
+    layers = [found.value for found in walk.objects if isinstance(found.value, keras_api.Layer)]
+    if not walk.slots and not all(layer.built for layer in layers):  # one with vocabularies only has none
         raise ModelError(
             "the model has no weights",
             path=next(root.name for _, root in walk.roots),
@@ -74,6 +75,8 @@ def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
                 )
     for found in walk.objects:
         for name, value in slots.own_attributes(found.value).items():
+            if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):
+                continue  # saved with the vocabulary; a count that only goes on inside `adapt`
             where = slots.join(found.path, name)
             items = value if isinstance(value, (list, tuple)) else [value]
             for item in (*items, *(value.values() if isinstance(value, dict) else ())):
