@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tiedio import arrays
 
@@ -45,3 +47,27 @@ def test_tuples_and_dicts_behind_the_backend_s_proxies_come_out() -> None:
     assert type(arrays.unwrapped(vars(holder)["pair"])) is tuple
     assert isinstance(arrays.unwrapped(vars(holder)["table"]), dict)
     assert arrays.unwrapped(holder) is holder
+
+
+@pytest.mark.parametrize("container", [[1, 2], {"a": 1}, {1, 2}])
+def test_a_container_is_refilled_past_what_tracks_it(container: Any) -> None:
+    layer = keras.layers.Layer()
+    layer.held = container
+    content = type(container)(container)
+    if isinstance(container, list):
+        layer.held.append(5)
+    else:
+        layer.held.pop(*["a"][: isinstance(container, dict)])
+    assert layer.held != content
+    arrays.refill(layer.held, content)
+    assert layer.held == content
+
+
+def test_tensorflow_s_own_list_is_refilled_and_can_still_be_saved(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.held = [tf.Variable(1.0)]
+    kept = list(module.held)
+    module.held.append(tf.Variable(2.0))
+    arrays.refill(module.held, kept)
+    assert [id(v) for v in module.held] == [id(v) for v in kept]
+    tf.train.Checkpoint(module).write(str(tmp_path / "checkpoint"))

@@ -218,6 +218,16 @@ def test_a_layer_is_locked_again_when_the_block_fails() -> None:
     assert not unbuilt._tracker.locked
 
 
+def test_an_attribute_of_a_built_layer_is_deleted_with_its_place_in_the_tracker() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 2))
+    keras_api.set_attribute(layer, "extra", keras.Variable(1.0))
+    assert len(layer.variables) == 3
+    keras_api.delete_attribute(layer, "extra")
+    assert len(layer.variables) == 2
+    assert layer._tracker.locked
+
+
 def test_an_attribute_that_is_set_reaches_the_backend_s_registry() -> None:
     layer = keras.layers.Dense(2)
     layer.build((None, 3))

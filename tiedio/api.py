@@ -141,7 +141,7 @@ def save_weights(
         ModelError: if a value is in no place that tiedio can see, or of a dtype that cannot be stored.
 
     Example:
-        >>> import keras, tiedio
+        >>> import keras, numpy, tiedio
         >>> class Twice(keras.Model):
         ...     def __init__(self, width):
         ...         super().__init__()
@@ -149,7 +149,7 @@ def save_weights(
         ...     def call(self, inputs):
         ...         return self.dense(self.dense(inputs))
         >>> model = Twice(3)
-        >>> model.build((None, 3))
+        >>> _ = model(numpy.zeros((1, 3)))
         >>> tiedio.save_weights(model, "weights.safetensors")
     """
     target = _checked_target(path, overwrite)

@@ -32,6 +32,23 @@ def unwrapped(value: Any) -> Any:
     return value
 
 
+def refill(container: Any, content: Any) -> None:
+    """Makes a list, dict or set hold exactly `content`, past whatever tracks it; the same members stay untouched."""
+    if isinstance(container, list):
+        inner = getattr(container, "_storage", container)
+        if [id(item) for item in inner] == [id(item) for item in content]:
+            return
+        list.__setitem__(inner, slice(None), content)
+    elif isinstance(unwrapped(container), dict):
+        dict.clear(unwrapped(container))
+        dict.update(unwrapped(container), content)
+    else:
+        set.clear(container)
+        set.update(container, content)
+    if hasattr(container, "_update_snapshot"):
+        container._update_snapshot()  # TensorFlow's proxies look for changes that they were not told of
+
+
 def is_backend_variable(value: Any) -> bool:
     """Whether `value` is a bare variable of the backend (such as `tf.Variable`), which Keras does not track."""
     own = type(value)

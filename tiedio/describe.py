@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiedio import configs, keras_api, manifest, slots
+from tiedio.errors import ModelError
 
 _OBJECT_STORES = ("layers", "metrics", "seed_generators")
 
@@ -87,3 +88,19 @@ def set_facts(variable: Any, spec: manifest.Variable, revive: Callable[[Any], An
         variable.regularizer = None if spec.regularizer is None else revive(spec.regularizer)
     if now.constraint != spec.constraint:
         variable.constraint = None if spec.constraint is None else revive(spec.constraint)
+
+
+def require_built(walk: slots.Walk) -> None:
+    """Raises `ModelError` if a model, or a layer that it holds, has no variables yet."""
+    layers = [found for found in walk.objects if isinstance(found.value, keras_api.Layer)]
+    unbuilt = [found.path for found in layers if not found.value.built]
+    for name, root in walk.roots:
+        children = [path for path in unbuilt if path]
+        if not root.built and (children or not root.variables):
+            raise ModelError(
+                "the model is not built, so it has no weights",
+                path=name or root.name,
+                expected="a built model",
+                found=f"unbuilt layers: {', '.join(children[:5])}" if children else "no variables",
+                remedy="call it on a batch of data, or call model.build(input_shape) first",
+            )

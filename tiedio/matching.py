@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,34 +145,40 @@ def align(
             continue
         seen.add((mine, theirs))
         found.objects.append((mine, theirs))
+        names = _by_order(model, mine, file, theirs)
         for segments, slot in model.slots[mine].items():
-            other = file.slots[theirs].get(segments)
+            other = file.slots[theirs].get(_renamed(segments, names))
             if other is not None and is_free("slot", slot, other):
                 found.slots.append((slot, other))
-        for child, other, by_order in _children(model, mine, file, theirs):
-            if is_free("object", child, other):
+        for segments, child in model.children[mine].items():
+            other = file.children[theirs].get(names.get(segments, segments) or "")
+            if other is not None and is_free("object", child, other):
                 queue.append((child, other))
-                if by_order:
+                if segments in names and file.reached([other]):
                     found.renamed.append((other, child))
     return found
 
 
-def _children(model: Tree, mine: str, file: Tree, theirs: str) -> Iterator[tuple[str, str, bool]]:
-    """Pairs of objects that two objects hold, and whether only their order tells."""
-    here, there = model.children[mine], file.children[theirs]
-    other_names: dict[str, str | None] = {}
-    if mine in model.graphs:
-        ours, others = _unnamed(model, here), _unnamed(file, there)
-        for name in ours.keys() | others.keys():
-            left, right = ours.get(name, []), others.get(name, [])
-            if set(left) <= set(right) or set(right) <= set(left):
-                continue  # the same names, or a part of them: names tell
-            same_count = len(left) == len(right)
-            other_names |= {segment: right[i] if same_count else None for i, segment in enumerate(left)}
-    for segment, child in here.items():
-        other = there.get(other_names.get(segment, segment) or "")
-        if other is not None:
-            yield child, other, segment in other_names
+def _by_order(model: Tree, mine: str, file: Tree, theirs: str) -> dict[str, str | None]:
+    """Name in the file of each layer of a model's graph that only its order tells, or `None` if nothing does."""
+    if mine not in model.graphs:
+        return {}
+    names: dict[str, str | None] = {}
+    ours, others = _unnamed(model, model.children[mine]), _unnamed(file, file.children[theirs])
+    for name in ours.keys() | others.keys():
+        left, right = ours.get(name, []), others.get(name, [])
+        if set(left) <= set(right) or set(right) <= set(left):
+            continue  # the same names, or a part of them: names tell
+        same_count = len(left) == len(right)
+        names |= {segment: right[i] if same_count else None for i, segment in enumerate(left)}
+    return names
+
+
+def _renamed(segments: str, names: Mapping[str, str | None]) -> str:
+    """The segments of a slot in the file: an argument of a call is found by the name of the operation."""
+    mark, _, rest = segments.partition("/")
+    operation, _, argument = rest.partition("/")
+    return f"{mark}/{names[operation]}/{argument}" if mark == "@node" and names.get(operation) else segments
 
 
 def _unnamed(tree: Tree, children: Mapping[str, str]) -> dict[str, list[str]]:

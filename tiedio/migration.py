@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tiedio import keras_api, session, slots
+from tiedio import arrays, keras_api, session, slots
 from tiedio.errors import MismatchError, one_line
+from tiedio.optimizers import find
 
 
 def remember(optimizer: Any) -> Callable[[], None]:
     """A function that makes an optimizer, and those inside it, what it is now; values of variables it leaves alone."""
     before = dict(vars(optimizer))
-    lists = [(value, list(value)) for value in before.values() if isinstance(value, list)]
-    tables = [(value, dict(value)) for value in before.values() if isinstance(value, dict)]
+    contents: list[tuple[Any, Any]] = [
+        (value, list(value) if isinstance(value, list) else dict(value))
+        for value in before.values()
+        if isinstance(value, (list, dict))
+    ]
     stores = {name: list(store) for name, store in keras_api.stores(optimizer).items()}
     inner = [remember(one) for one in _inner(optimizer)]
 
     def put_back() -> None:
         vars(optimizer).clear()
         vars(optimizer).update(before)
-        for value, content in lists:
-            if [id(item) for item in value] != [id(item) for item in content]:
-                value[:] = content
-        for table, entries in tables:
-            table.clear()
-            table.update(entries)
+        for value, content in contents:
+            arrays.refill(value, content)
         for name, store in stores.items():
             keras_api.set_store(optimizer, name, store)
         for one in inner:
@@ -53,8 +53,6 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
     Raises:
         MismatchError: if no new one can be made of its config.
     """
-    noted, pattern = keras_api.excluded_from_weight_decay(optimizer, keras_api.optimizer_variables(optimizer))
-    excluded = [moved.get(id(variable), variable) for variable in noted]
     try:
         with session.outside_name_scopes(), session.untouched_names():
             config = optimizer.get_config()
@@ -62,11 +60,9 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
             if rate is not None and not slots.is_variable(rate):
                 config["learning_rate"] = rate  # a schedule or function: the very one, whatever its config says
             new = type(optimizer).from_config(config)
-            for name, value in slots.own_attributes(optimizer).items():
-                if isinstance(value, (bool, int, float, str, type(None))) and name in vars(new) and name != "built":
-                    vars(new)[name] = value
-            if excluded or pattern is not None:
-                new.exclude_from_weight_decay(var_list=excluded, var_names=None if pattern is None else [pattern])
+            old, made = ({one.path: one.value for one in find([("", "", side)])} for side in (optimizer, new))
+            for place in old.keys() & made.keys():
+                _take_over(old[place], made[place], moved)
             if variables is not None:
                 new.build(list(variables))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
@@ -77,5 +73,26 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
             found=f"{type(optimizer).__name__}: {one_line(error)}",
             remedy="load the weights first and compile the model afterwards, or mend get_config",
         ) from error
-    vars(optimizer).clear()
-    vars(optimizer).update(vars(new))
+    same = {id(made[place]): old[place] for place in old.keys() & made.keys()}
+    for place in old.keys() & made.keys():
+        fresh = {name: _with(value, same) for name, value in vars(made[place]).items()}
+        vars(old[place]).clear()
+        vars(old[place]).update(fresh)
+
+
+def _with(value: Any, same: Mapping[int, Any]) -> Any:
+    """A value in which optimizers that stay themselves stand for their new making."""
+    if isinstance(value, list) and any(id(item) in same for item in value):
+        return [same.get(id(item), item) for item in value]
+    return same.get(id(value), value)
+
+
+def _take_over(old: Any, new: Any, moved: Mapping[int, Any]) -> None:
+    """What no config tells: settings that were changed later, and what is excluded from weight decay."""
+    for name, value in slots.own_attributes(old).items():
+        if isinstance(value, (bool, int, float, str, type(None))) and name in vars(new) and name != "built":
+            vars(new)[name] = value
+    noted, pattern = keras_api.excluded_from_weight_decay(old, keras_api.optimizer_variables(old))
+    if noted or pattern is not None:
+        excluded = [moved.get(id(variable), variable) for variable in noted]
+        new.exclude_from_weight_decay(var_list=excluded, var_names=None if pattern is None else [pattern])

@@ -117,7 +117,7 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
         ModelError: if something in them cannot be described.
     """
     walk = slots.walk(roots)
-    _require_built(walk)
+    describe.require_built(walk)
     table = tabulate(walk)
     for found in walk.objects if optimizer else ():
         if isinstance(found.value, keras_api.Model) and found.value.compiled:
@@ -154,21 +154,6 @@ def _hooked(walk: slots.Walk, optimizer: bool) -> list[tuple[str, Any]]:
 
 def _dtype_name(value: Any) -> str:
     return str(keras_api.keras.backend.standardize_dtype(value.dtype))
-
-
-def _require_built(walk: slots.Walk) -> None:
-    layers = [found for found in walk.objects if isinstance(found.value, keras_api.Layer)]
-    unbuilt = [found.path for found in layers if not found.value.built]
-    for name, root in walk.roots:
-        children = [path for path in unbuilt if path]
-        if not root.built and (children or not root.variables):
-            raise ModelError(
-                "the model is not built, so it has no weights to save",
-                path=name or root.name,
-                expected="a built model",
-                found=f"unbuilt layers: {', '.join(children[:5])}" if children else "no variables",
-                remedy="call it on a batch of data, or call model.build(input_shape), before saving",
-            )
 
 
 def restore(

@@ -122,20 +122,6 @@ def compiled_models(walk: slots.Walk) -> list[Compiled]:
     return _compiled(walk)
 
 
-def state_slots(path: str, optimizer: Any, names: Mapping[int, str]) -> list[slots.FoundSlot]:
-    """The slots of an optimizer's variables.
-
-    Args:
-        path: where the optimizer is.
-        optimizer: the optimizer.
-        names: the canonical slot of each model variable, by identity.
-
-    Raises:
-        ModelError: if the optimizer has state in no place that tiedio can see.
-    """
-    return optimizers.find_slots(optimizers.find([("", path, optimizer)]), names)
-
-
 def _compiled(walk: slots.Walk) -> list[Compiled]:
     return [
         Compiled(found.path, found.value, found.value.optimizer)

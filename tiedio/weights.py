@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, strict_json, training, values
+from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, training, values
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.errors import ModelError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY
@@ -21,8 +21,17 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
         ModelError: if a value is in no place that tiedio can see, or is of a dtype that cannot be stored.
     """
     walk = slots.walk(roots)
-    require_built(walk)
+    describe.require_built(walk)
     _require_seen(walk, optimizer)
+    layers = [found.value for found in walk.objects if isinstance(found.value, keras_api.Layer)]
+    if not walk.slots and not all(layer.built for layer in layers):  # one with vocabularies only has none
+        raise ModelError(
+            "the model has no weights",
+            path=next(root.name for _, root in walk.roots),
+            expected="at least one variable",
+            found="none",
+            remedy="call it on a batch of data first: model.build alone may leave layers without weights",
+        )
     trained = training.describe_state(walk) if optimizer else training.NOTHING
     variables = (*describe.describe_variables(walk, configs=False), *trained.variables())
     by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
@@ -44,34 +53,11 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
         Tensor(spec.name, values.code_of(spec.dtype, spec.name), spec.shape, _reader(everything[spec.name]))
         for spec in manifest.tensors
     ]
-    return tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: strict_json_of(manifest)}
-
-
-def strict_json_of(manifest: Manifest) -> str:
-    """The manifest's text, which has to be one that `inspect` reads."""
-    text = manifest.to_json()
-    strict_json.loads(text, "the model")
-    return text
+    return tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: manifest.to_json()}
 
 
 def _reader(source: Any) -> Callable[[], Any]:
     return lambda: as_bytes(values.array_of(source))
-
-
-def require_built(walk: slots.Walk) -> None:
-    """Raises `ModelError` if a model, or a layer that it holds, has no variables yet."""
-    layers = [found for found in walk.objects if isinstance(found.value, keras_api.Layer)]
-    unbuilt = [found.path for found in layers if not found.value.built]
-    for name, root in walk.roots:
-        children = [path for path in unbuilt if path]
-        if not root.built and (children or not root.variables):
-            raise ModelError(
-                "the model is not built, so it has no weights yet",
-                path=name or root.name,
-                expected="a built model",
-                found=f"unbuilt layers: {', '.join(children[:5])}" if children else "no variables",
-                remedy="call it on a batch of data, or call model.build(input_shape), before",
-            )
 
 
 def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
@@ -89,6 +75,8 @@ def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
                 )
     for found in walk.objects:
         for name, value in slots.own_attributes(found.value).items():
+            if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):
+                continue  # saved with the vocabulary; a count that only goes on inside `adapt`
             where = slots.join(found.path, name)
             items = value if isinstance(value, (list, tuple)) else [value]
             for item in (*items, *(value.values() if isinstance(value, dict) else ())):

@@ -42,15 +42,15 @@ def share_kernel(model: Any) -> None:
     with_tie._tracker.lock()
 
 
-def make_net(seed: int = 0, tied: bool = True, optimizer: Any = "adam", steps: int = 0) -> Any:
-    """A built `Net`; compiled unless `optimizer` is `None`, and trained for some steps."""
+def make_net(seed: int = 0, tied: bool = True, optimizer: Any = "adam", steps: int = 0, traced: bool = False) -> Any:
+    """A built `Net`; compiled unless `optimizer` is `None`, and trained for some steps; tracing takes seconds."""
     keras.utils.set_random_seed(seed)
     model = Net(3, lambda x: keras.ops.tanh(x))
     model(X)
     if tied:
         share_kernel(model)
     if optimizer is not None:
-        model.compile(optimizer, "mse")
+        model.compile(optimizer, "mse", run_eagerly=not traced)
     for _ in range(steps):
         model.train_on_batch(X, Y)
     return model

@@ -57,7 +57,7 @@ def test_a_second_round_trip_gives_the_same(path: Path, tools: Any) -> None:
 
 
 def test_the_trained_model_goes_on_from_an_earlier_state(path: Path, tools: Any) -> None:
-    model = tools.net(steps=2)
+    model = tools.net(steps=2, traced=True)
     tiedio.save_weights(model, path)
     function = model.train_function
     then = [tools.step(model) for _ in range(3)]
@@ -68,7 +68,7 @@ def test_the_trained_model_goes_on_from_an_earlier_state(path: Path, tools: Any)
 
 
 def test_loading_a_state_from_before_the_first_step_forgets_the_optimizer_s(path: Path, tools: Any) -> None:
-    model = tools.net()
+    model = tools.net(traced=True)
     tiedio.save_weights(model, path)
     then = [tools.step(model) for _ in range(2)]
     optimizer = model.optimizer

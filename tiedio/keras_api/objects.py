@@ -41,7 +41,9 @@ def stores(owner: Any) -> dict[str, list[Any]]:
 def set_store(owner: Any, name: str, values: Sequence[Any]) -> None:
     """Makes the tracker's list `name` of `owner` hold exactly `values`, in this order, in place."""
     tracker = owner._tracker
-    tracker.config[name][1][:] = values
+    store = tracker.config[name][1]
+    if [id(value) for value in store] != [id(value) for value in values]:
+        store[:] = values
     tracker.stored_ids[name] = {id(value) for value in values}
 
 

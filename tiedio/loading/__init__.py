@@ -51,6 +51,7 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
                 pairs = sharing.after(work, pairs, roots)
             sharing.require_same_ties(pairs)
             places.compare_extra_places(work, pairs)
+        places.compare_flags(work, pairs)
         names = optimizers.names_of(work, pairs)
         state = optimizers.prepare(work, names, moved, undo)
         if options.strict:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tiedio import hooks, keras_api, slots, values
+from tiedio import arrays, hooks, keras_api, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import DAMAGED, MismatchError
 from tiedio.loading.places import stored_array
@@ -144,8 +144,9 @@ def _remember_attributes(value: Any) -> Callable[[], None]:
     """A function that gives an object its own attributes back, and what its lists, dicts and sets hold."""
     before = dict(slots.own_attributes(value))
     contents: list[tuple[Any, Any]] = [
-        (item, type(item)(item) if type(item) in (list, dict, set) else None) for item in before.values()
+        (item, kind(item)) for item in before.values() for kind in (list, dict, set) if isinstance(item, kind)
     ]
+    stores = {name: list(store) for name, store in keras_api.stores(value).items()}
 
     def put_back() -> None:
         for name in set(slots.own_attributes(value)) - set(before):
@@ -154,14 +155,8 @@ def _remember_attributes(value: Any) -> Callable[[], None]:
             if vars(value).get(name) is not item:
                 keras_api.set_attribute(value, name, item)
         for item, content in contents:
-            if content is not None and not _same(item, content):
-                item.clear()
-                (item.extend if isinstance(item, list) else item.update)(content)
+            arrays.refill(item, content)
+        for name, store in stores.items():
+            keras_api.set_store(value, name, store)
 
     return put_back
-
-
-def _same(item: Any, content: Any) -> bool:
-    if isinstance(item, Mapping):
-        return list(map(id, item.values())) == list(map(id, content.values())) and list(item) == list(content)
-    return list(map(id, item)) == list(map(id, content))

@@ -11,6 +11,7 @@ from tiedio.errors import MismatchError
 from tiedio.loading.sharing import forget_functions
 from tiedio.loading.work import UNMATCHED, Pair, Work
 from tiedio.manifest import Optimizer
+from tiedio.optimizers import find, find_slots
 
 
 def names_of(work: Work, pairs: Sequence[Pair]) -> list[dict[int, str]]:
@@ -38,14 +39,18 @@ def prepare(work: Work, names: Sequence[Mapping[int, str]], moved: Mapping[int, 
     owners: dict[str, list[str]] = {}
     for mine, theirs in work.found.objects:
         owners.setdefault(mine, []).append(theirs)
-    state: list[Pair] = []
-    taken = set()
+    loaded: dict[int, tuple[str, str, Any]] = {}
+    records: dict[str, int] = {}
     for path, optimizer in training.optimizers_of(work.walk):
         sharing = [one for one in training.compiled_models(work.walk) if one.optimizer is optimizer]
+        if not sharing:
+            continue  # one inside another, which goes with it
         models = {theirs for one in sharing for theirs in owners.get(one.path, ())}
-        record = next((one for one in work.manifest.optimizers if models & set(one.models)), None)
+        number, record = next(
+            ((n, one) for n, one in enumerate(work.manifest.optimizers) if models & set(one.models)), (0, None)
+        )
         if record is not None:
-            taken.add(record.path)
+            records[record.path] = number
         why = _why_not(work, optimizer, record, path)
         if why is not None or record is None:
             _refuse_stale(optimizer, moved, path, why or "")
@@ -55,17 +60,18 @@ def prepare(work: Work, names: Sequence[Mapping[int, str]], moved: Mapping[int, 
         if _build(work, optimizer, record, names, moved, path, undo):
             for one in sharing:
                 forget_functions(one.model, undo, "train_function")
-        found = [slot for table in names for slot in training.state_slots(record.path, optimizer, table)]
-        state += _pairs(work, record, found)
-        work.optimizers.append((optimizer, record.path))
+        loaded[number] = ("", record.path, optimizer)
     if work.options.optimizer and not work.options.prefix:
-        left = [one.path for one in work.manifest.optimizers if one.path not in taken]
+        left = [one.path for one in work.manifest.optimizers if one.models and one.path not in records]
         work.skipped += [(path, "no model here is compiled in its place") for path in left]
-    return state
+    # In the file's order, so that an optimizer that two others reach has the path that it has there.
+    found = find([loaded[number] for number in sorted(loaded)])
+    work.optimizers += [(one.value, one.path) for one in found]
+    return _pairs(work, [one.path for one in found], [slot for table in names for slot in find_slots(found, table)])
 
 
-def _pairs(work: Work, record: Optimizer, found: Sequence[slots.FoundSlot]) -> list[Pair]:
-    """The state of one optimizer beside the file's."""
+def _pairs(work: Work, paths: Sequence[str], found: Sequence[slots.FoundSlot]) -> list[Pair]:
+    """The state of the optimizers at these paths beside the file's."""
     records = work.records()
     distinct = {(id(slot.variable), slot.path): slot for slot in found}.values()
     pairs = [(slot, records[slot.path]) for slot in distinct if slot.path in records]
@@ -73,7 +79,8 @@ def _pairs(work: Work, record: Optimizer, found: Sequence[slots.FoundSlot]) -> l
     missing = [slot.path.replace(UNMATCHED, "") for slot in distinct if id(slot.variable) not in here]
     work.missing += list(dict.fromkeys(missing))
     in_file = [one.slots[0].path for one in work.manifest.variables]
-    work.unexpected += [path for path in in_file if path.startswith(f"{record.path}/") and path not in there]
+    below = tuple(f"{path}/" for path in paths)
+    work.unexpected += [path for path in in_file if path.startswith(below) and path not in there]
     work.compare(pairs)
     return pairs
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import hooks, keras_api, slots
+from tiedio import describe, hooks, keras_api, slots
 from tiedio.errors import MismatchError
 from tiedio.loading.work import Options, Pair, Read, Work
 from tiedio.manifest import Manifest, Stored
 from tiedio.matching import Tree, align, read_mapping, select, tree_of_file
 from tiedio.report import Mismatch
 from tiedio.values import numpy_dtype
-from tiedio.weights import Roots, require_built
+from tiedio.weights import Roots
 
 
 def matched(roots: Roots, manifest: Manifest, path: str, options: Options) -> Work:
@@ -25,7 +25,7 @@ def matched(roots: Roots, manifest: Manifest, path: str, options: Options) -> Wo
         MismatchError: if the prefix or the mapping names what is not there.
     """
     walk = slots.walk(roots)
-    require_built(walk)
+    describe.require_built(walk)
     graphs = [o.path for o in walk.objects if isinstance(o.value, (keras_api.Functional, keras_api.Sequential))]
     model_tree = Tree.of(
         [(found.paths, type(found.value).__name__) for found in walk.objects],
@@ -35,7 +35,7 @@ def matched(roots: Roots, manifest: Manifest, path: str, options: Options) -> Wo
     file_tree = tree_of_file(manifest)
     chosen = select(file_tree, [root.path for root in manifest.roots], options.prefix)
     paths = walk.object_paths()
-    if options.prefix or (manifest.roots[0].name is None and None in roots):
+    if None in roots and (options.prefix or manifest.roots[0].name is None):
         starts = [(paths[id(next(iter(roots.values())))], chosen[0])]
     else:
         by_name = {root.name: root.path for root in manifest.roots}
@@ -53,8 +53,12 @@ def compare_places(work: Work, pairs: Sequence[Pair]) -> None:
     left = {records[path].slots[0].path for path in work.part} - there
     work.unexpected += [v.slots[0].path for v in work.manifest.variables if v.slots[0].path in left]
     work.compare(pairs)
+
+
+def compare_flags(work: Work, pairs: Sequence[Pair]) -> None:
+    """Notes the places whose `trainable` flag is not the file's: the model's own code has set it."""
     different = [slot.path for slot, record in pairs if bool(slot.variable.trainable) != record.trainable]
-    work.trainable += list(dict.fromkeys(different))
+    work.trainable = list(dict.fromkeys(different))
 
 
 def compare_extra_places(work: Work, pairs: Sequence[Pair]) -> None:
