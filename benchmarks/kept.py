@@ -1,25 +1,26 @@
-"""What tiedio and its peers keep of a model: `python -m benchmarks.kept [--write] [--only WORD]`.
+"""What tiedio and its peers keep of a model: `python -m benchmarks.kept [--write] [--only WORD] [--missing]`.
 
-Every case is built, stored and loaded in all five ways; see `benchmarks.peers` for the ways and `benchmarks.judge` for
-the verdicts. `--write` puts the whole table into docs/peers.md and its first rows into README.md.
+Every case of the zoo is built, stored and loaded in all five ways; see `benchmarks.peers` for the ways and
+`benchmarks.judge` for the verdicts. `--write` puts the whole table into docs/peers.md, row by row, and its first rows
+into README.md; with `--missing` only the cases run that have no row there yet, if that table is of the same versions:
+a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras
-import tensorflow as tf
-
-import tiedio
 from benchmarks.judge import outcome
 from benchmarks.peers import FORMATS, Builder
 from tiedio.testing import zoo, zoo_hub
@@ -75,9 +76,17 @@ MORE = {
     "OPT of KerasHub": "opt_backbone_whose_embedding_is_a_part_of_a_layer",
     "KerasHub's masked LM head on the embedding": "layers_in_a_functional_model_with_a_head_on_the_embedding",
 }
-"""Titles and cases of the further rows of docs/peers.md."""
+"""Titles and cases of the rows of docs/peers.md that follow."""
 
-ROWS = SHORT | MORE
+_TITLED = {*SHORT.values(), *MORE.values()}
+REST = {name.replace("_", " "): name for name in (*zoo.case_names(), *zoo_hub.case_names()) if name not in _TITLED}
+"""Every other case, under its name."""
+
+ROWS = SHORT | MORE | REST
+
+WORKERS = 2
+CASES_OF_A_WORKER = 40
+"""A process ends after so many cases, so that its memory does not grow."""
 
 
 def builder(name: str) -> Builder:
@@ -99,37 +108,68 @@ def between(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}\n{END}{rest.partition(END)[2]}"
 
 
-def measured(only: str) -> Iterator[list[str]]:
-    """One row after the other: title and verdicts."""
-    for title, name in ROWS.items():
-        if only in title:
-            build = builder(name)
-            yield [title, *(outcome(build, save, load) for save, load in FORMATS.values())]
+def row(title: str) -> list[str]:
+    """The row of one case: title and verdicts."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    build = builder(ROWS[title])
+    return [title, *(outcome(build, save, load) for save, load in FORMATS.values())]
+
+
+def measured(titles: list[str]) -> Iterator[list[str]]:
+    """One row after the other, in this order."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=CASES_OF_A_WORKER) as pool:
+        for one in pool.map(row, titles):
+            print(" | ".join(one), file=sys.stderr, flush=True)
+            yield one
+
+
+def known(text: str, versions: str) -> dict[str, list[str]]:
+    """The rows of a table that was made with these versions, by title."""
+    _, _, rest = text.partition(BEGIN)
+    shown, _, _ = rest.partition(END)
+    if versions not in shown:
+        return {}
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in shown.splitlines() if line[:2] == "| "]
+    return {cells[0]: cells for cells in rows[2:]}
+
+
+def versions_of() -> str:
+    """What the cells were measured with."""
+    names = {"Keras": "keras", "TensorFlow": "tensorflow", "KerasHub": "keras-hub", "Orbax": "orbax-checkpoint"}
+    found = ", ".join(f"{name} {importlib.metadata.version(package)}" for name, package in names.items())
+    return f"{found} and tiedio {importlib.metadata.version('tiedio')}, printed by `make kept`."
+
+
+def write(path: Path, rows: list[list[str]], versions: str) -> None:
+    """Puts a table between the markers of a page."""
+    path.write_text(between(path.read_text("utf-8"), f"{table(rows)}\n\n{versions}"), "utf-8")
 
 
 def main() -> None:
     """Prints the table; with `--write` also puts it where it belongs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the tables into README.md and docs/peers.md")
+    parser.add_argument("--missing", action="store_true", help="keep the rows that are there, of the same versions")
     parser.add_argument("--only", default="", help="only the rows whose titles have this in them")
     given = parser.parse_args()
     if given.write and given.only:
         parser.error("--write needs every row")
-    tf.config.experimental.enable_op_determinism()
-    rows = []
-    for row in measured(given.only):
-        print(" | ".join(row), file=sys.stderr)
-        rows.append(row)
-    orbax = __import__("orbax.checkpoint").checkpoint.__version__
-    versions = (
-        f"Keras {keras.__version__}, TensorFlow {tf.__version__}, Orbax {orbax} and tiedio {tiedio.__version__},"
-        " printed by `make kept`."
-    )
+    versions = versions_of()
+    there = known(DOCS.read_text("utf-8"), versions) if given.missing else {}
+    wanted = [title for title in ROWS if given.only in title]
+    found = dict(there)
+    for one in measured([title for title in wanted if title not in there]):
+        found[one[0]] = one
+        if given.write:
+            write(DOCS, [found[title] for title in wanted if title in found], versions)
+    rows = [found[title] for title in wanted]
     print(table(rows))
     print(f"\n{versions}")
     if given.write:
-        for path, shown in ((README, rows[: len(SHORT)]), (DOCS, rows)):
-            path.write_text(between(path.read_text("utf-8"), f"{table(shown)}\n\n{versions}"), "utf-8")
+        write(README, rows[: len(SHORT)], versions)
 
 
 if __name__ == "__main__":
