@@ -203,6 +203,7 @@ def _compile_faults(found: Pairing) -> Iterator[str]:
             sides = {"compiled": (a.compiled, b.compiled)}
             if a.compiled and b.compiled:
                 sides["compile config"] = (_compile_config(a), _compile_config(b))
+                sides["noted compile config"] = (_plain(a.get_compile_config()), _plain(b.get_compile_config()))
             yield from _differing(place, sides)
 
 
