@@ -55,6 +55,21 @@ def is_backend_variable(value: Any) -> bool:
     return own.__name__.endswith("Variable") and own.__module__.startswith("tensorflow.")
 
 
+def is_table(value: Any) -> bool:
+    """Whether `value` is a lookup table of TensorFlow's, which keeps its content outside of Python."""
+    own = type(value)
+    return own.__module__ == "tensorflow.python.ops.lookup_ops" and hasattr(own, "export")
+
+
+def table_content(table: Any) -> dict[str, str] | None:
+    """Keys and values of a lookup table; `None` if it has none yet."""
+    try:
+        keys, items = (np.asarray(side) for side in table.export())
+    except Exception:  # noqa: BLE001 - a table that was never filled raises errors of TensorFlow's
+        return None
+    return {repr(key): repr(item) for key, item in zip(keys.tolist(), items.tolist(), strict=True)}
+
+
 def is_symbolic(value: Any) -> bool:
     """Whether `value` is a tensor of a graph that is being, or was, traced: it has no value."""
     own = type(value)

@@ -22,7 +22,7 @@ from tiedio.manifest import SAFETENSORS_CODES, Stored, is_file_path
 VARIABLES = ("save_own_variables", "load_own_variables")
 ASSETS = ("save_assets", "load_assets")
 
-_MARKS = {"variables": "@own_variables", "assets": "@assets", "vocabulary": "@vocabulary"}
+MARKS = {"variables": "@own_variables", "assets": "@assets", "vocabulary": "@vocabulary"}
 """How the path of a tensor goes on from its object; no slot has these segments."""
 
 Read = Callable[[Stored], np.ndarray[Any, Any]]
@@ -51,7 +51,7 @@ def describe(objects: Sequence[tuple[str, Any]], variables: Mapping[str, Any]) -
     sources: dict[str, Any] = {}
     for path, value in objects:
         for hook, key, item in _given(path, value):
-            where = "/".join([slots.join(path, _MARKS[hook]), *(slots.escape(part) for part in key.split("/"))])
+            where = "/".join([slots.join(path, MARKS[hook]), *(slots.escape(part) for part in key.split("/"))])
             array = _as_array(item, where)
             slot = _slot_of(item, array, path, variables) if hook == "variables" else None
             stored.append(Stored(path, hook, key, slot or where, str(array.dtype), array.shape))
@@ -76,7 +76,7 @@ def _slot_of(item: Any, array: np.ndarray[Any, Any], owner: str, variables: Mapp
 def _given(path: str, value: Any) -> Iterator[tuple[str, str, Any]]:
     """Hook, key and value of all that one object stores."""
     if isinstance(value, keras_api.LOOKUPS):
-        yield from (("vocabulary", key, item) for key, item in _vocabulary_of(value).items())
+        yield from (("vocabulary", key, item) for key, item in _vocabulary_of(value, path).items())
     if _has(value, VARIABLES):
         store: dict[str, Any] = {}
         _run(path, value, VARIABLES[0], store, ModelError)
@@ -141,7 +141,11 @@ def _refused(path: str, value: Any, hook: str, expected: str, found: str) -> Mod
 
 def _as_array(item: Any, where: str) -> np.ndarray[Any, Any]:
     known = slots.is_variable(item) or arrays.array_kind(item) is not None
-    array = values.array_of(item) if known else np.array(item)
+    try:
+        array = values.array_of(item) if known else np.array(item)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    except (TypeError, ValueError, AttributeError, OverflowError):  # a sparse tensor, lists of several lengths
+        array = np.empty((), dtype=object)
     if str(array.dtype) not in SAFETENSORS_CODES:
         raise ModelError(
             "a saving hook stored a value that is no array of numbers",
@@ -171,9 +175,18 @@ def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray
 # --- vocabularies -----------------------------------------------------------------------------------
 
 
-def _vocabulary_of(layer: Any) -> dict[str, np.ndarray[Any, Any]]:
+def _vocabulary_of(layer: Any, path: str) -> dict[str, np.ndarray[Any, Any]]:
     """Tokens and weights of a lookup layer, if its config does not bring them back."""
-    tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
+    try:
+        tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            "the vocabulary has a token that is no text in the layer's encoding",
+            path=path or "the model",
+            expected=f"tokens in {layer.encoding}",
+            found=one_line(error),
+            remedy="adapt the layer to text in its encoding",
+        ) from error
     given = layer.input_vocabulary
     if not tokens or keras_api.reads_vocabulary(layer) or (given is not None and _is_said(given, tokens, layer)):
         return {}

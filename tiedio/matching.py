@@ -83,16 +83,18 @@ class Tree:
 
     def reached(self, starts: Iterable[str]) -> list[str]:
         """Paths of all slots that these objects and what they hold have."""
-        found: list[str] = []
-        seen: set[str] = set()
+        return [slot for path in self.below(starts) for slot in self.slots[path].values()]
+
+    def below(self, starts: Iterable[str]) -> list[str]:
+        """Paths of these objects and of all that they hold, each once."""
+        found: dict[str, None] = {}
         queue = deque(starts)
         while queue:
             path = queue.popleft()
-            if path not in seen:
-                seen.add(path)
-                found.extend(self.slots[path].values())
+            if path not in found:
+                found[path] = None
                 queue.extend(self.children[path].values())
-        return found
+        return list(found)
 
 
 def _below(path: str, owner: str) -> str:

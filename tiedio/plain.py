@@ -220,6 +220,8 @@ def _stands_for(value: Any, paths: Mapping[int, str]) -> Any:
 
 def _equal_leaves(old: Any, new: Any) -> bool:
     """Values of a type that tiedio knows nothing of: by their own equality, or by what pickle makes of them."""
+    if arrays.is_table(old):
+        return arrays.table_content(old) == arrays.table_content(new)
     own_equality: Any = type(old).__eq__
     if own_equality is not object.__eq__:
         return bool(old == new) or bool(old != old and new != new)
@@ -271,7 +273,11 @@ def _equal_arrays(old: Any, new: Any) -> bool:
     if arrays.array_kind(old) is None or arrays.array_kind(new) is None:
         return False
     mine, theirs = np.asarray(old), np.asarray(new)
-    return mine.dtype == theirs.dtype and mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes()
+    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+        return False
+    if mine.dtype.hasobject:  # strings: their bytes are addresses
+        return bool(mine.tolist() == theirs.tolist())
+    return mine.tobytes() == theirs.tobytes()
 
 
 def _short(value: Any) -> str:

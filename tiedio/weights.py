@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, training, values
@@ -78,8 +78,7 @@ def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
             if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):
                 continue  # saved with the vocabulary; a count that only goes on inside `adapt`
             where = slots.join(found.path, name)
-            items = value if isinstance(value, (list, tuple)) else [value]
-            for item in (*items, *(value.values() if isinstance(value, dict) else ())):
+            for item in _reached(value):
                 if arrays.is_backend_variable(item):
                     raise ModelError(
                         "a variable of the backend is not tracked by Keras and would be lost",
@@ -96,3 +95,26 @@ def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
                         found=type(item).__name__,
                         remedy="save with optimizer=False, which leaves every optimizer out",
                     )
+
+
+def _reached(value: Any) -> Iterator[Any]:
+    """A value and what it holds: in containers, in plain objects, and as attributes of the backend's own objects."""
+    stack = [(value, False)]
+    seen: dict[int, Any] = {}
+    while stack:
+        item, last = stack.pop()
+        if id(item) in seen:
+            continue
+        seen[id(item)] = item
+        yield item
+        inside: Iterable[Any] = ()
+        of_backend = type(item).__module__.startswith("tensorflow.")
+        if last or isinstance(item, keras_api.BaseOptimizer) or arrays.array_kind(item) is not None:
+            continue
+        if isinstance(item, (list, tuple, set, frozenset)):
+            inside = item
+        elif isinstance(item, Mapping):
+            inside = item.values()
+        elif slots.classify(type(item)) == "plain" or (of_backend and not arrays.is_backend_variable(item)):
+            inside = slots.attributes_of(item).values()
+        stack.extend((part, of_backend) for part in inside)

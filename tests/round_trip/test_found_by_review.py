@@ -10,9 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import tiedio
+from tiedio.errors import ModelError
 from tiedio.testing import assert_round_trip
 
 register = keras.saving.register_keras_serializable(package="review")
@@ -115,12 +117,12 @@ def test_a_layer_out_of_a_registry_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_vocabulary_that_was_set_later_is_refused(tmp_path: Path) -> None:
+def test_a_vocabulary_that_was_set_later_comes_back() -> None:
     lookup = layers.StringLookup(vocabulary=["a", "b"])
     lookup.set_vocabulary(["c", "d"])
     inputs = keras.Input((2,), dtype="string")
-    with pytest.raises(tiedio.ModelError, match="vocabulary"):
-        tiedio.save(keras.Model(inputs, lookup(inputs)), tmp_path / "model.safetensors")
+    loaded = assert_round_trip(keras.Model(inputs, lookup(inputs)), tf.constant([["c", "a"]]))
+    assert loaded.layers[1].get_vocabulary() == lookup.get_vocabulary()
 
 
 def test_a_method_set_by_hand_is_refused(tmp_path: Path) -> None:
@@ -150,3 +152,84 @@ def test_a_class_that_only_its_owner_makes_need_not_be_registered(tmp_path: Path
     tiedio.save(model, tmp_path / "model.safetensors")
     loaded = tiedio.load(tmp_path / "model.safetensors", custom_objects={"Owner": Owner})
     assert type(loaded.layers[1].inner) is Unknown
+
+
+@register
+class Table(layers.Layer):
+    """Keeps what it has learned in a table of TensorFlow's."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.float32, default_value=0.0)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+    def call(self, x: Any) -> Any:
+        return x + self.table.lookup(tf.constant(1, tf.int64))
+
+
+def test_a_table_that_was_filled_is_refused_and_an_empty_one_is_not(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((6,)), Table(name="table")])
+    assert_round_trip(model, X)
+    model.layers[0].table.insert(tf.constant([1], tf.int64), tf.constant([5.0]))
+    with pytest.raises(ModelError, match="table/table"):
+        tiedio.save(model, tmp_path / "model.safetensors")
+
+
+def test_a_vocabulary_that_is_half_adapted_is_refused(tmp_path: Path) -> None:
+    lookup = layers.StringLookup(name="lookup")
+    inputs = keras.Input((1,), dtype="string")
+    model = keras.Model(inputs, lookup(inputs))
+    lookup.update_state(tf.constant(["a", "b"]))
+    with pytest.raises(ModelError, match="token_counts"):
+        tiedio.save(model, tmp_path / "model.safetensors")
+    lookup.finalize_state()
+    assert_round_trip(model, tf.constant([["a"], ["c"]]))
+
+
+def test_a_lookup_layer_with_a_mask_token_comes_back() -> None:
+    lookup = layers.StringLookup(vocabulary=["a", "b"], mask_token="[MASK]")
+    inputs = keras.Input((1,), dtype="string")
+    assert_round_trip(keras.Model(inputs, lookup(inputs)), tf.constant([["a"], ["[MASK]"], ["c"]]))
+
+
+def test_a_vocabulary_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    lookup = layers.StringLookup(name="lookup")
+    lookup.adapt(tf.constant([b"\xff", b"a"]))
+    inputs = keras.Input((1,), dtype="string")
+    with pytest.raises(ModelError, match="no text"):
+        tiedio.save(keras.Model(inputs, lookup(inputs)), tmp_path / "model.safetensors")
+
+
+@register
+class Stores(layers.Layer):
+    """Its hook stores what the test says."""
+
+    item: Any = None
+    got: Any = None
+
+    def call(self, x: Any) -> Any:
+        return x
+
+    def save_own_variables(self, store: Any) -> None:
+        store["item"] = Stores.item
+
+    def load_own_variables(self, store: Any) -> None:
+        Stores.got = store["item"]
+
+
+@pytest.mark.parametrize("item", [[[1], [1, 2]], keras.KerasTensor((1,)), tf.sparse.from_dense([[0.0, 1.0]])])
+def test_what_is_no_array_cannot_be_stored_by_a_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, item: Any
+) -> None:
+    monkeypatch.setattr(Stores, "item", item)
+    with pytest.raises(ModelError, match="no array of numbers"):
+        tiedio.save(keras.Sequential([keras.Input((6,)), Stores()]), tmp_path / "model.safetensors")
+
+
+def test_numbers_of_the_other_byte_order_are_stored_by_a_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stores, "item", np.arange(3, dtype=">f4"))
+    tiedio.save(keras.Sequential([keras.Input((6,)), Stores()]), tmp_path / "model.safetensors")
+    tiedio.load(tmp_path / "model.safetensors")
+    assert Stores.got.tolist() == [0, 1, 2]

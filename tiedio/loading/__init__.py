@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from tiedio import retying, training
+from tiedio import retying
 from tiedio.loading import assigning, optimizers, places, sharing
 from tiedio.loading.work import Options, Read
 from tiedio.manifest import Manifest
@@ -33,6 +33,7 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
     by_slot = {slot.path: slot for slot in work.walk.slots}
     pairs = [(by_slot[mine], records[theirs]) for mine, theirs in work.found.slots]
     places.compare_places(work, pairs)
+    places.compare_hooked(work)
     places.compare_vocabularies(work, read)
     if options.ties == "match":
         places.compare_extra_places(work, pairs)
@@ -46,8 +47,8 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
             done = retying.retie(sharing.groups(work, pairs), work.objects(), sharing.orders(work), undo)
             moved, work.tied = done.moved, done.paths
             if done.paths:
-                for one in training.compiled_models(work.walk):
-                    sharing.forget_functions(one.model, undo, "train_function", "test_function", "predict_function")
+                for model in work.objects().values():  # one that is not compiled predicts too
+                    sharing.forget_functions(model, undo, "train_function", "test_function", "predict_function")
                 pairs = sharing.after(work, pairs, roots)
             sharing.require_same_ties(pairs)
             places.compare_extra_places(work, pairs)

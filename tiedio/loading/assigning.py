@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tiedio import arrays, hooks, keras_api, slots, values
+from tiedio import hooks, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import DAMAGED, MismatchError
 from tiedio.loading.places import stored_array
+from tiedio.loading.remembering import remember
 from tiedio.loading.work import Pair, Read, Work, is_alike
 from tiedio.manifest import Stored, Variable
 from tiedio.report import Mismatch
@@ -97,7 +98,8 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
         if one.hook != "vocabulary":
             stored.setdefault(one.object, []).append(one)
     loaded = {id(step.variable): step for step in steps}
-    for theirs, value, below in _hooked(work):
+    for theirs, held, below in _hooked(work):
+        value = held[0]
         mine = stored.get(theirs, [])
         if not mine and not hooks.has_hooks(value):
             continue
@@ -106,7 +108,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
             work.skipped.append((theirs, "its own hooks need everything below it, and a class that has them"))
             continue
         expected = [(loaded[id(variable)], _bytes(variable)) for variable in below]
-        undo.callback(_remember_attributes(value))
+        undo.callback(remember(held, below))
         for variable in below:
             undo.callback(values.put_back, variable, values.remember(variable))
         hooks.restore([(theirs, value)], mine, lambda one: stored_array(read, one))
@@ -125,38 +127,17 @@ def _bytes(variable: Any) -> bytes:
     return as_bytes(values.array_of(variable)).tobytes()
 
 
-def _hooked(work: Work) -> list[tuple[str, Any, list[Any]]]:
-    """Path in the file of each object, the object, and the variables below it."""
+def _hooked(work: Work) -> list[tuple[str, list[Any], list[Any]]]:
+    """Path in the file of each object, the object and, if it has hooks, all below it, and the variables there."""
     objects = work.objects()
     by_slot = {slot.path: slot.variable for slot in work.walk.slots}
-    found: dict[str, tuple[str, Any, list[Any]]] = {}
+    found: dict[str, tuple[str, list[Any], list[Any]]] = {}
     for mine, theirs in work.found.objects:
         value = objects[mine]
         if mine not in found:
             has = hooks.has_hooks(value)
             below = {id(by_slot[p]): by_slot[p] for p in work.model_tree.reached([mine])} if has else {}
-            found[mine] = (theirs, value, list(below.values()))
-    optimizers = [(theirs, optimizer, list(optimizer.variables)) for optimizer, theirs in work.optimizers]
+            held = [objects[path] for path in work.model_tree.below([mine])] if has else [value]
+            found[mine] = (theirs, held, list(below.values()))
+    optimizers = [(theirs, [optimizer], list(optimizer.variables)) for optimizer, theirs in work.optimizers]
     return [*found.values(), *optimizers]
-
-
-def _remember_attributes(value: Any) -> Callable[[], None]:
-    """A function that gives an object its own attributes back, and what its lists, dicts and sets hold."""
-    before = dict(slots.own_attributes(value))
-    contents: list[tuple[Any, Any]] = [
-        (item, kind(item)) for item in before.values() for kind in (list, dict, set) if isinstance(item, kind)
-    ]
-    stores = {name: list(store) for name, store in keras_api.stores(value).items()}
-
-    def put_back() -> None:
-        for name in set(slots.own_attributes(value)) - set(before):
-            keras_api.delete_attribute(value, name)
-        for name, item in before.items():
-            if vars(value).get(name) is not item:
-                keras_api.set_attribute(value, name, item)
-        for item, content in contents:
-            arrays.refill(item, content)
-        for name, store in stores.items():
-            keras_api.set_store(value, name, store)
-
-    return put_back

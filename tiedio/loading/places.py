@@ -42,7 +42,9 @@ def matched(roots: Roots, manifest: Manifest, path: str, options: Options) -> Wo
         starts = [(paths[id(root)], by_name[name]) for name, root in roots.items() if name in by_name]
     mapping = read_mapping(options.mapping, model_tree, file_tree, options.prefix)
     found = align(model_tree, file_tree, starts, mapping)
-    return Work(walk, manifest, path, options, model_tree, file_tree, found, file_tree.reached(chosen))
+    part = file_tree.below(chosen)
+    in_part = file_tree.reached(chosen)
+    return Work(walk, manifest, path, options, model_tree, file_tree, found, in_part, frozenset(part))
 
 
 def compare_places(work: Work, pairs: Sequence[Pair]) -> None:
@@ -79,6 +81,19 @@ def compare_extra_places(work: Work, pairs: Sequence[Pair]) -> None:
 def stored_array(read: Read, one: Stored) -> np.ndarray[Any, Any]:
     """What a hook stored, in memory of its own."""
     return read(one.tensor).copy().view(numpy_dtype(one.dtype)).reshape(one.shape)
+
+
+def compare_hooked(work: Work) -> None:
+    """Notes objects without a partner on the other side whose hooks store something: no variable may tell of them."""
+    here, there = ({side[n] for side in work.found.objects} for n in (0, 1))
+    objects = work.objects()
+    work.missing += [
+        path or "the model"
+        for path, value in objects.items()
+        if path not in here and hooks.has_hooks(value) and type(value) is not keras_api.keras.layers.Discretization
+    ]
+    left = [one for one in work.manifest.stored if one.object in work.part_objects - there]
+    work.unexpected += [slots.join(one.object, f"{hooks.MARKS[one.hook]}/{one.key}") for one in left]
 
 
 def compare_vocabularies(work: Work, read: Read) -> None:

@@ -45,6 +45,7 @@ class Work:
     file_tree: Tree
     found: Alignment
     part: list[str]
+    part_objects: frozenset[str] = frozenset()
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
