@@ -7,7 +7,6 @@ name: changing one breaks the files, so add another instead. See "Raising the ve
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -86,6 +85,23 @@ class Remembering(keras.layers.Layer):
 
     def load_assets(self, dir_path: str) -> None:
         self.words = Path(dir_path, "é.txt").read_text(encoding="utf-8")
+
+
+@_register
+class Scaled(keras.Model):
+    """Compiles in a way of its own, with an argument that Keras does not know."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3, name="dense")
+        self.again = self.dense
+
+    def compile(self, factor: float = 1.0, **kwargs: Any) -> None:
+        super().compile(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs: Any) -> Any:
+        return self.again(self.dense(inputs))
 
 
 @_register
@@ -354,61 +370,29 @@ def loss_scale() -> Golden:
     return Golden(model, x, lambda m: [[layer.kernel for layer in m.layers]])
 
 
+def own_compile() -> Golden:
+    model, x = Scaled(name="scaled"), floats(4, 3)
+    model(x)
+    model.compile(factor=0.5, optimizer=keras.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
+    model.train_on_batch(x, x)
+    return Golden(model, x, lambda m: [[m.dense, m.again]])
+
+
 GOLDEN: dict[str, Callable[[], Golden]] = {
     build.__name__: build
     for build in (
         two_convs, siamese_lstm, tied_autoencoder, subclassed, several_roots, node_argument, repeated_layer,
         frozen_side, sgd_momentum, odd_places, own_hooks, loss_scale,
+        own_compile,
     )
 }  # fmt: skip
 
 
 # --- what stands beside a file ---------------------------------------------------------------------
 
-
-def raw_tensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
-    """Each tensor of a safetensors file, read without tiedio: dtype code, shape, bytes."""
-    raw = path.read_bytes()
-    start = 8 + int.from_bytes(raw[:8], "little")
-    found = {}
-    for name, spec in json.loads(raw[8:start]).items():
-        if name != "__metadata__":
-            begin, end = spec["data_offsets"]
-            found[name] = (spec["dtype"], spec["shape"], raw[start + begin : start + end])
-    return found
-
-
-def facts_of(path: Path) -> dict[str, dict[str, Any]]:
-    """Dtype, shape and digest of each tensor of a file."""
-    return {
-        name: {"dtype": dtype, "shape": shape, "sha256": hashlib.sha256(raw).hexdigest()}
-        for name, (dtype, shape, raw) in sorted(raw_tensors(path).items())
-    }
-
-
-def outputs_of(model: Any, inputs: Any) -> list[np.ndarray[Any, Any]]:
-    """What a model, or each of several, gives for the fixed inputs, as float32."""
-    pairs = [(model[name], inputs[name]) for name in sorted(model)] if isinstance(model, dict) else [(model, inputs)]
-    flat = [keras.tree.flatten(one(fed, training=False)) for one, fed in pairs]
-    return [np.asarray(keras.ops.convert_to_numpy(x)).astype("float32") for outputs in flat for x in outputs]
-
-
-def _encoded(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "hex": array.tobytes().hex()}
-
-
-def array_of(record: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """An array from its dtype, shape and bytes in hex."""
-    return np.frombuffer(bytes.fromhex(record["hex"]), record["dtype"]).reshape(record["shape"])
-
-
-def map_inputs(inputs: Any, act: Callable[[Any], Any]) -> Any:
-    """The inputs of a golden model with each array, or its record, replaced."""
-    if isinstance(inputs, list):
-        return [map_inputs(item, act) for item in inputs]
-    if isinstance(inputs, dict) and "hex" not in inputs:
-        return {name: map_inputs(item, act) for name, item in inputs.items()}
-    return act(inputs)
+# A file of this folder, which is no package: it is found when this one runs as a script, and by the tests.
+_facts = importlib.import_module("golden_facts")
+facts_of, outputs_of, array_of, map_inputs = _facts.facts_of, _facts.outputs_of, _facts.array_of, _facts.map_inputs
 
 
 def describe(golden: Golden, path: Path) -> dict[str, Any]:
@@ -419,8 +403,8 @@ def describe(golden: Golden, path: Path) -> dict[str, Any]:
         "ties": [list(tie.slots) for tie in manifest.ties],
         "shared_objects": [list(record.paths) for record in manifest.shared_objects],
         "tensors": facts_of(path),
-        "inputs": map_inputs(golden.inputs, _encoded),
-        "outputs": [_encoded(array) for array in outputs_of(golden.model, golden.inputs)],
+        "inputs": map_inputs(golden.inputs, _facts.encoded),
+        "outputs": [_facts.encoded(array) for array in outputs_of(golden.model, golden.inputs)],
     }
 
 

@@ -115,7 +115,7 @@ class ModelError(TiedioError, ValueError):
         ...     tiedio.save(keras.Sequential([keras.layers.Dense(2)]), "model.safetensors")
         ... except tiedio.ModelError as error:
         ...     print(error.remedy)
-        call it on a batch of data, or call model.build(input_shape), before saving
+        call it on a batch of data, or call model.build(input_shape) first
     """
 
 

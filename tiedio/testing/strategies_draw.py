@@ -99,6 +99,10 @@ def recipes(draw: st.DrawFn, *, max_layers: int = 6, max_models: int = 3, max_co
 
 def _draw_layer(draw: st.DrawFn, parts: list[Part]) -> None:
     like = [part for part in parts if isinstance(part, Layer) and KINDS[part.kind].on]
+    typed = [part for part in like if part.kind == "typed"]
+    if len(typed) == 1 and one_in(draw, 2):  # only another one of this kind has variables of its dtypes
+        parts.append(typed[0])
+        return
     if like and one_in(draw, 2):  # a second one of a kind, so that there is something to tie
         parts.append(draw(st.sampled_from(like)))
         return
