@@ -21,6 +21,7 @@ from tiedio.manifest import SAFETENSORS_CODES, Stored, is_file_path
 
 VARIABLES = ("save_own_variables", "load_own_variables")
 ASSETS = ("save_assets", "load_assets")
+DISCRETIZATION = keras_api.keras.layers.Discretization
 
 MARKS = {"variables": "@own_variables", "assets": "@assets", "vocabulary": "@vocabulary"}
 """How the path of a tensor goes on from its object; no slot has these segments."""
@@ -37,12 +38,13 @@ class Kept:
     sources: dict[str, Any]
 
 
-def describe(objects: Sequence[tuple[str, Any]], variables: Mapping[str, Any]) -> Kept:
+def describe(objects: Sequence[tuple[str, Any]], variables: Mapping[str, Any], *, configs: bool = True) -> Kept:
     """Runs the saving hooks of live objects and notes their vocabularies.
 
     Args:
         objects: path and object, of layers and optimizers alike.
         variables: the variable of each canonical slot.
+        configs: whether configs tell too; if not, vocabularies and boundaries that stand there are noted as well.
 
     Raises:
         ModelError: if a hook fails, or gives what a file cannot hold.
@@ -50,7 +52,7 @@ def describe(objects: Sequence[tuple[str, Any]], variables: Mapping[str, Any]) -
     stored: list[Stored] = []
     sources: dict[str, Any] = {}
     for path, value in objects:
-        for hook, key, item in _given(path, value):
+        for hook, key, item in _given(path, value, configs):
             where = "/".join([slots.join(path, MARKS[hook]), *(slots.escape(part) for part in key.split("/"))])
             array = _as_array(item, where)
             slot = _slot_of(item, array, path, variables) if hook == "variables" else None
@@ -73,10 +75,12 @@ def _slot_of(item: Any, array: np.ndarray[Any, Any], owner: str, variables: Mapp
     return None
 
 
-def _given(path: str, value: Any) -> Iterator[tuple[str, str, Any]]:
+def _given(path: str, value: Any, configs: bool) -> Iterator[tuple[str, str, Any]]:
     """Hook, key and value of all that one object stores."""
     if isinstance(value, keras_api.LOOKUPS):
-        yield from (("vocabulary", key, item) for key, item in _vocabulary_of(value, path).items())
+        yield from (("vocabulary", key, item) for key, item in _vocabulary_of(value, path, configs).items())
+    if not configs and isinstance(value, DISCRETIZATION) and value.bin_boundaries is not None:
+        yield "vocabulary", "bin_boundaries", np.asarray(value.bin_boundaries, "float64")
     if _has(value, VARIABLES):
         store: dict[str, Any] = {}
         _run(path, value, VARIABLES[0], store, ModelError)
@@ -175,7 +179,7 @@ def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray
 # --- vocabularies -----------------------------------------------------------------------------------
 
 
-def _vocabulary_of(layer: Any, path: str) -> dict[str, np.ndarray[Any, Any]]:
+def _vocabulary_of(layer: Any, path: str, configs: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Tokens and weights of a lookup layer, if its config does not bring them back."""
     try:
         tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
@@ -188,7 +192,8 @@ def _vocabulary_of(layer: Any, path: str) -> dict[str, np.ndarray[Any, Any]]:
             remedy="adapt the layer to text in its encoding",
         ) from error
     given = layer.input_vocabulary
-    if not tokens or keras_api.reads_vocabulary(layer) or (given is not None and _is_said(given, tokens, layer)):
+    told = keras_api.reads_vocabulary(layer) or (given is not None and _is_said(given, tokens, layer))
+    if not tokens or (told and configs):
         return {}
     text = json.dumps(tokens, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     found = {"tokens": np.frombuffer(text, np.uint8)}
@@ -240,8 +245,11 @@ def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], pa
 
 
 def holds_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]]) -> bool:
-    """Whether a living lookup layer has the vocabulary of the file already."""
-    if not isinstance(layer, keras_api.LOOKUPS):
+    """Whether a living layer has the vocabulary, or the boundaries, of the file already."""
+    if "bin_boundaries" in found and isinstance(layer, DISCRETIZATION):
+        boundaries = layer.bin_boundaries
+        return boundaries is not None and np.array_equal(np.asarray(boundaries, "float64"), found["bin_boundaries"])
+    if not isinstance(layer, keras_api.LOOKUPS) or "tokens" not in found:
         return False
     tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
     weights = found.get("idf_weights")

@@ -38,7 +38,7 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
     sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
     paths = walk.object_paths()
     hooked = [(found.path, found.value) for found in walk.objects]
-    kept = hooks.describe([*hooked, *training.optimizers_of(walk)] if optimizer else hooked, sources)
+    kept = hooks.describe([*hooked, *training.optimizers_of(walk)] if optimizer else hooked, sources, configs=False)
     manifest = Manifest(
         format=FORMAT,
         versions=session.versions() | {"tiedio": __version__},

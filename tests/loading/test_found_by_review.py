@@ -178,3 +178,40 @@ def test_a_variable_of_tensorflow_s_is_seen_however_deep(path: Path, where: str)
     }[where]
     with pytest.raises(ModelError, match="not tracked by Keras"):
         tiedio.save_weights(keras.Sequential([keras.Input((3,)), layer]), path)
+
+
+def test_a_model_that_has_predicted_uses_the_statistics_that_were_loaded(path: Path) -> None:
+    def build(data: Any) -> Any:
+        normalization = keras.layers.Normalization(name="normalization")
+        normalization.adapt(data)
+        return keras.Sequential([keras.Input((3,)), normalization, keras.layers.Dense(3, name="dense")])
+
+    source, model = build(X), build(X * 3 + 1)
+    tiedio.save_weights(source, path)
+    model.predict(X, verbose=0)
+    tiedio.load_weights(model, path)
+    np.testing.assert_allclose(model.predict(X, verbose=0), np.array(source(X)), rtol=1e-5)
+
+
+def given(words: list[str]) -> Any:
+    return keras.layers.StringLookup(vocabulary=words, name="layer")
+
+
+def binned(boundaries: list[float]) -> Any:
+    return keras.layers.Discretization(bin_boundaries=boundaries, name="layer")
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "old", "new"), [(given, "string", ["a", "b"], ["b", "a"]), (binned, "float32", [1.0], [2.0])]
+)
+def test_what_a_config_tells_of_a_vocabulary_has_to_be_the_same_too(
+    path: Path, make: Any, dtype: str, old: Any, new: Any
+) -> None:
+    def build(said: Any) -> Any:
+        inputs = keras.Input((1,), dtype=dtype)
+        return keras.Model(inputs, keras.layers.Embedding(9, 2, name="embedding")(make(said)(inputs)))
+
+    tiedio.save_weights(build(old), path)
+    assert tiedio.load_weights(build(old), path).complete
+    with pytest.raises(MismatchError, match="another vocabulary"):
+        tiedio.load_weights(build(new), path)

@@ -47,8 +47,7 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
             done = retying.retie(sharing.groups(work, pairs), work.objects(), sharing.orders(work), undo)
             moved, work.tied = done.moved, done.paths
             if done.paths:
-                for model in work.objects().values():  # one that is not compiled predicts too
-                    sharing.forget_functions(model, undo, "train_function", "test_function", "predict_function")
+                sharing.forget_all_functions(work, undo)
                 pairs = sharing.after(work, pairs, roots)
             sharing.require_same_ties(pairs)
             places.compare_extra_places(work, pairs)
@@ -59,6 +58,7 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
             work.require_complete()
         plan = assigning.plan(work, [*pairs, *state], read)
         assigning.assign(plan, undo)
-        assigning.run_hooks(work, plan, read, undo)
+        if assigning.run_hooks(work, plan, read, undo):
+            sharing.forget_all_functions(work, undo)  # what a hook set stands in them as it was: a mean, say
         undo.pop_all()
     return work.report()

@@ -87,8 +87,11 @@ def assign(steps: Sequence[Step], undo: ExitStack) -> None:
 # --- hooks ------------------------------------------------------------------------------------------
 
 
-def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) -> None:
+def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) -> bool:
     """Runs the loading hooks of classes that have their own, and checks that they leave the file's values alone.
+
+    Returns:
+        Whether any ran.
 
     Raises:
         MismatchError, RebuildError: if a hook fails, or leaves another value than the file's in a slot.
@@ -98,6 +101,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
         if one.hook != "vocabulary":
             stored.setdefault(one.object, []).append(one)
     loaded = {id(step.variable): step for step in steps}
+    ran = False
     for theirs, held, below in _hooked(work):
         value = held[0]
         mine = stored.get(theirs, [])
@@ -111,7 +115,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
         undo.callback(remember(held, below))
         for variable in below:
             undo.callback(values.put_back, variable, values.remember(variable))
-        hooks.restore([(theirs, value)], mine, lambda one: stored_array(read, one))
+        ran |= hooks.restore([(theirs, value)], mine, lambda one: stored_array(read, one))
         for step, before in expected:
             if _bytes(step.variable) != before:
                 raise MismatchError(
@@ -121,6 +125,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
                     found="another one",
                     remedy="let load_own_variables give every variable the value that it had",
                 )
+    return ran
 
 
 def _bytes(variable: Any) -> bytes:

@@ -90,7 +90,7 @@ def compare_hooked(work: Work) -> None:
     work.missing += [
         path or "the model"
         for path, value in objects.items()
-        if path not in here and hooks.has_hooks(value) and type(value) is not keras_api.keras.layers.Discretization
+        if path not in here and hooks.has_hooks(value) and not isinstance(value, hooks.DISCRETIZATION)
     ]
     left = [one for one in work.manifest.stored if one.object in work.part_objects - there]
     work.unexpected += [slots.join(one.object, f"{hooks.MARKS[one.hook]}/{one.key}") for one in left]

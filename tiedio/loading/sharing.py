@@ -96,3 +96,9 @@ def forget_functions(model: Any, undo: ExitStack, *names: str) -> None:
         if function is not None:
             undo.callback(setattr, model, name, function)
             getattr(model, f"make_{name}")(force=True)  # not `None`: a callback may load while `fit` is at work
+
+
+def forget_all_functions(work: Work, undo: ExitStack) -> None:
+    """Lets all models trace their functions anew; one that is not compiled predicts too."""
+    for one in work.objects().values():
+        forget_functions(one, undo, "train_function", "test_function", "predict_function")
