@@ -90,6 +90,21 @@ def set_facts(variable: Any, spec: manifest.Variable, revive: Callable[[Any], An
         variable.constraint = None if spec.constraint is None else revive(spec.constraint)
 
 
+def require_seen(walk: slots.Walk) -> None:
+    """Raises `ModelError` if a variable of the models stands in no slot."""
+    held = {id(slot.variable) for slot in walk.slots}
+    for name, root in walk.roots:
+        for variable in root.variables:
+            if id(variable) not in held:
+                raise ModelError(
+                    "a variable of the model is in no place that tiedio can see",
+                    path=variable.path,
+                    expected="an attribute of a layer, or a list or dict in one",
+                    found=f"only in the variables of {name or 'the model'}",
+                    remedy="hold it in an attribute of its layer",
+                )
+
+
 def require_built(walk: slots.Walk) -> None:
     """Raises `ModelError` if a model, or a layer that it holds, has no variables yet."""
     layers = [found for found in walk.objects if isinstance(found.value, keras_api.Layer)]

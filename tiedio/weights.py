@@ -62,17 +62,7 @@ def _reader(source: Any) -> Callable[[], Any]:
 
 def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
     """Raises `ModelError` if a value of the models would not be in the file."""
-    held = {id(slot.variable) for slot in walk.slots}
-    for name, root in walk.roots:
-        for variable in root.variables:
-            if id(variable) not in held:
-                raise ModelError(
-                    "a variable of the model is in no place that tiedio can see",
-                    path=variable.path,
-                    expected="an attribute of a layer, or a list or dict in one",
-                    found=f"only in the variables of {name or 'the model'}",
-                    remedy="hold it in an attribute of its layer",
-                )
+    describe.require_seen(walk)
     for found in walk.objects:
         for name, value in slots.own_attributes(found.value).items():
             if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):

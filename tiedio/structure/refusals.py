@@ -9,13 +9,12 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tiedio import arrays, keras_api, slots
+from tiedio import arrays, describe, keras_api, slots
 from tiedio.errors import ModelError
 
 
 def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
     """Raises `ModelError` for the first object that holds state which no slot shows."""
-    held = {id(slot.variable) for slot in walk.slots}
     for found in walk.objects:
         _refuse_saved_model(found)
         _refuse_class_state(found)
@@ -41,16 +40,7 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
                 found="string",
                 remedy="keep vocabularies in the layer's config",
             )
-    for root_name, root in walk.roots:
-        for variable in root.variables:
-            if id(variable) not in held:
-                raise ModelError(
-                    "a variable of the model is in no place that tiedio can see",
-                    path=variable.path,
-                    expected="an attribute of a layer, or a list or dict in one",
-                    found=f"only in the variables of {root_name or 'the model'}",
-                    remedy="hold it in an attribute of its layer",
-                )
+    describe.require_seen(walk)
 
 
 def _refuse_saved_model(found: slots.FoundObject) -> None:
