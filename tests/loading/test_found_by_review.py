@@ -54,7 +54,9 @@ def test_a_layer_without_variables_whose_hooks_store_something_has_to_be_matched
     assert "not in the model: old/@assets/words.txt" in str(caught.value.found)
     report = tiedio.load_weights(model, path, strict=False)
     assert (report.missing, report.unexpected) == (("new",), ("old/@assets/words.txt",))
-    assert tiedio.load_weights(model, path, mapping={"old": "new"}).complete
+    report = tiedio.load_weights(model, path, mapping={"old": "new"})
+    assert report.complete
+    assert report.loaded == ("dense/kernel", "dense/bias", "new/@assets/words.txt")
     assert model.layers[0].words == ["a", "b"]
 
 
