@@ -225,6 +225,14 @@ def load_weights(
             found=repr(ties),
             remedy="see the documentation of tiedio.load_weights",
         )
+    if prefix is not None and not isinstance(prefix, str):
+        raise ModelError(
+            "the prefix is no path",
+            path="prefix",
+            expected="str",
+            found=repr(prefix),
+            remedy='name a layer or model in the file: "encoder"',
+        )
     name = _checked_source(path)
     roots = _as_roots(model, keras_api.Layer)
     options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))

@@ -62,8 +62,10 @@ class Tree:
                 return owner
         return None
 
-    def find(self, path: str) -> tuple[str, str] | None:
+    def find(self, path: Any) -> tuple[str, str] | None:
         """`("object", canonical path)` or `("slot", path)` of what any path leads to, or `None`."""
+        if not isinstance(path, str):
+            return None
         if path in self.classes:
             return "object", path
         rest = path.split("/")

@@ -33,7 +33,8 @@ class Report:
 
     Args:
         file: the file.
-        loaded: paths in the model, and of the optimizer's state, that have the file's values now.
+        loaded: paths in the model, and of the optimizer's state, that have the file's values now; and what loading
+            hooks were given.
         missing: paths in the model that the file does not have; they are as they were.
         unexpected: paths in the file that the model does not have.
         mismatched: places whose shape or dtype differs; they are as they were.

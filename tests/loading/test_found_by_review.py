@@ -54,7 +54,9 @@ def test_a_layer_without_variables_whose_hooks_store_something_has_to_be_matched
     assert "not in the model: old/@assets/words.txt" in str(caught.value.found)
     report = tiedio.load_weights(model, path, strict=False)
     assert (report.missing, report.unexpected) == (("new",), ("old/@assets/words.txt",))
-    assert tiedio.load_weights(model, path, mapping={"old": "new"}).complete
+    report = tiedio.load_weights(model, path, mapping={"old": "new"})
+    assert report.complete
+    assert report.loaded == ("dense/kernel", "dense/bias", "new/@assets/words.txt")
     assert model.layers[0].words == ["a", "b"]
 
 
@@ -215,3 +217,11 @@ def test_what_a_config_tells_of_a_vocabulary_has_to_be_the_same_too(
     assert tiedio.load_weights(build(old), path).complete
     with pytest.raises(MismatchError, match="another vocabulary"):
         tiedio.load_weights(build(new), path)
+
+
+@pytest.mark.parametrize("wrong", [{"mapping": {1: "dense"}}, {"mapping": {"dense": None}}, {"prefix": 3}])
+def test_a_path_that_is_no_string_is_refused(path: Path, wrong: Any) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="dense")])
+    tiedio.save_weights(model, path)
+    with pytest.raises(tiedio.TiedioError):
+        tiedio.load_weights(model, path, **wrong)

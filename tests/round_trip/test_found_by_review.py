@@ -233,3 +233,27 @@ def test_numbers_of_the_other_byte_order_are_stored_by_a_hook(tmp_path: Path, mo
     tiedio.save(keras.Sequential([keras.Input((6,)), Stores()]), tmp_path / "model.safetensors")
     tiedio.load(tmp_path / "model.safetensors")
     assert Stores.got.tolist() == [0, 1, 2]
+
+
+@register
+class Noted(layers.Normalization):
+    """Adapts as Keras's class does, and carries one number more."""
+
+    note = 0
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        store["note"] = self.note
+
+    def load_own_variables(self, store: Any) -> None:
+        self.note = int(store["note"])
+        super().load_own_variables({key: value for key, value in store.items() if key != "note"})
+
+
+def test_a_subclass_of_normalization_that_was_adapted_comes_back() -> None:
+    layer = Noted()
+    layer.adapt(X)
+    layer.note = 3
+    inputs = keras.Input((6,))
+    loaded = assert_round_trip(keras.Model(inputs, layer(inputs)), X)
+    assert loaded.layers[1].note == 3

@@ -173,7 +173,7 @@ def reads_vocabulary(layer: Any) -> bool:
 
 def set_adapted_shape(layer: Any, build_config: Any) -> None:
     """Gives a `Normalization` the shape of the data that it was adapted to; a rebuild took that of its first call."""
-    if type(layer) is keras.layers.Normalization:
+    if isinstance(layer, keras.layers.Normalization) and "input_shape" in (build_config or {}):
         object.__setattr__(layer, "_build_input_shape", build_config["input_shape"])
 
 

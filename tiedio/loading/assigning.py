@@ -101,6 +101,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
         if one.hook != "vocabulary":
             stored.setdefault(one.object, []).append(one)
     loaded = {id(step.variable): step for step in steps}
+    mine_of = {theirs: mine for mine, theirs in work.found.objects}
     ran = False
     for theirs, held, below in _hooked(work):
         value = held[0]
@@ -125,6 +126,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
                     found="another one",
                     remedy="let load_own_variables give every variable the value that it had",
                 )
+        work.loaded += [slots.join(mine_of.get(theirs, theirs), f"{hooks.MARKS[one.hook]}/{one.key}") for one in mine]
     return ran
 
 
