@@ -85,8 +85,8 @@ REST = {name.replace("_", " "): name for name in (*zoo.case_names(), *zoo_hub.ca
 ROWS = SHORT | MORE | REST
 
 WORKERS = 2
-CASES_OF_A_WORKER = 40
-"""A process ends after so many cases, so that its memory does not grow."""
+CASES_OF_A_POOL = 60
+"""The processes end after so many cases, so that their memory does not grow."""
 
 
 def builder(name: str) -> Builder:
@@ -120,10 +120,11 @@ def row(title: str) -> list[str]:
 def measured(titles: list[str]) -> Iterator[list[str]]:
     """One row after the other, in this order."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(WORKERS, context, max_tasks_per_child=CASES_OF_A_WORKER) as pool:
-        for one in pool.map(row, titles):
-            print(" | ".join(one), file=sys.stderr, flush=True)
-            yield one
+    for start in range(0, len(titles), CASES_OF_A_POOL):
+        with ProcessPoolExecutor(WORKERS, context) as pool:
+            for one in pool.map(row, titles[start : start + CASES_OF_A_POOL]):
+                print(" | ".join(one), file=sys.stderr, flush=True)
+                yield one
 
 
 def known(text: str, versions: str) -> dict[str, list[str]]:
