@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tiedio import keras_api, session, slots, ties
+from tiedio import configs, keras_api, session, slots, ties
 from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
@@ -237,7 +237,8 @@ def load_weights(
     roots = _as_roots(model, keras_api.Layer)
     options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))
     with open_reader(name, mmap=mmap) as reader:
-        return load_into(roots, manifest_of(reader.header, name), reader.bytes_of, name, options)
+        manifest = manifest_of(reader.header, name)
+        return load_into(roots, manifest, reader.bytes_of, name, options, _told(manifest, reader.header.metadata, name))
 
 
 def find_ties(model: Any) -> list[Tie]:
@@ -264,6 +265,19 @@ def find_ties(model: Any) -> list[Tie]:
         [('twins/first', 'twins/second')]
     """
     return ties.ties_of(slots.walk(_as_roots(model)))
+
+
+def _told(manifest: Manifest, metadata: Mapping[str, str], path: str) -> dict[str, dict[str, Any]]:
+    """What configs in a file's structure say of vocabularies and boundaries, by object: `load_weights` compares it."""
+    if STRUCTURE_KEY not in metadata or TRAINING_KEY not in metadata:
+        return {}
+    entries = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], path).structure["objects"]
+    keys = ("vocabulary", "idf_weights", "bin_boundaries")
+    return {
+        record.path: {key: configs.decode(entry["config"].get(key), {}) for key in keys}
+        for record, entry in zip(manifest.objects, entries, strict=True)
+        if isinstance(entry.get("config"), dict)
+    }
 
 
 def _as_roots(model: Any, kind: type = keras_api.Model) -> dict[str | None, Any]:

@@ -192,7 +192,8 @@ def _vocabulary_of(layer: Any, path: str, configs: bool) -> dict[str, np.ndarray
             remedy="adapt the layer to text in its encoding",
         ) from error
     given = layer.input_vocabulary
-    told = keras_api.reads_vocabulary(layer) or (given is not None and _is_said(given, tokens, layer))
+    said = given is not None and _is_said(given, tokens, layer, layer.input_idf_weights)
+    told = keras_api.reads_vocabulary(layer) or said
     if not tokens or (told and configs):
         return {}
     text = json.dumps(tokens, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
@@ -206,11 +207,10 @@ def _plain_tokens(tokens: Any) -> list[Any]:
     return [token.item() if isinstance(token, np.generic) else token for token in tokens]
 
 
-def _is_said(given: Any, tokens: list[Any], layer: Any) -> bool:
+def _is_said(given: Any, tokens: list[Any], layer: Any, weights: Any) -> bool:
     """Whether the vocabulary is the one that the constructor was given, with or without its special tokens."""
     said = _plain_tokens(np.asarray(given).tolist())
     special = layer.get_vocabulary()[: len(layer.get_vocabulary()) - len(tokens)]
-    weights = layer.input_idf_weights
     if weights is not None:
         kept = np.asarray(layer.idf_weights_const)
         front = len(special)
@@ -256,6 +256,18 @@ def holds_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]]) -> b
     return tokens == json.loads(found["tokens"].tobytes()) and (
         weights is None or np.asarray(layer.idf_weights_const).tobytes() == weights.tobytes()
     )
+
+
+def is_told(layer: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a living layer has the vocabulary, or the boundaries, that a config in the file tells of, if any."""
+    if isinstance(layer, DISCRETIZATION) and config.get("bin_boundaries") is not None:
+        boundaries = layer.bin_boundaries
+        told = np.asarray(config["bin_boundaries"], "float64")
+        return boundaries is not None and np.array_equal(np.asarray(boundaries, "float64"), told)
+    if not isinstance(layer, keras_api.LOOKUPS) or config.get("vocabulary") is None:
+        return True
+    tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
+    return _is_said(config["vocabulary"], tokens, layer, config.get("idf_weights"))
 
 
 # --- loading ----------------------------------------------------------------------------------------

@@ -206,14 +206,15 @@ def binned(boundaries: list[float]) -> Any:
 @pytest.mark.parametrize(
     ("make", "dtype", "old", "new"), [(given, "string", ["a", "b"], ["b", "a"]), (binned, "float32", [1.0], [2.0])]
 )
+@pytest.mark.parametrize("save", [tiedio.save, tiedio.save_weights])
 def test_what_a_config_tells_of_a_vocabulary_has_to_be_the_same_too(
-    path: Path, make: Any, dtype: str, old: Any, new: Any
+    path: Path, save: Any, make: Any, dtype: str, old: Any, new: Any
 ) -> None:
     def build(said: Any) -> Any:
         inputs = keras.Input((1,), dtype=dtype)
         return keras.Model(inputs, keras.layers.Embedding(9, 2, name="embedding")(make(said)(inputs)))
 
-    tiedio.save_weights(build(old), path)
+    save(build(old), path)
     assert tiedio.load_weights(build(old), path).complete
     with pytest.raises(MismatchError, match="another vocabulary"):
         tiedio.load_weights(build(new), path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +16,14 @@ from tiedio.weights import Roots
 __all__ = ["Options", "load_into"]
 
 
-def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: Options) -> Report:
+def load_into(
+    roots: Roots,
+    manifest: Manifest,
+    read: Read,
+    path: str,
+    options: Options,
+    configs: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Report:
     """Loads a file's weights into living models; see `tiedio.load_weights`.
 
     Args:
@@ -24,6 +32,7 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
         read: the bytes of a tensor by its name.
         path: the file, for errors and the report.
         options: how.
+        configs: what the structure of the file says of vocabularies and boundaries, by object, if it has one.
 
     Raises:
         MismatchError, ModelError, RebuildError: if the file does not fit; the models are as they were.
@@ -34,7 +43,7 @@ def load_into(roots: Roots, manifest: Manifest, read: Read, path: str, options: 
     pairs = [(by_slot[mine], records[theirs]) for mine, theirs in work.found.slots]
     places.compare_places(work, pairs)
     places.compare_hooked(work)
-    places.compare_vocabularies(work, read)
+    places.compare_vocabularies(work, read, configs or {})
     if options.ties == "match":
         places.compare_extra_places(work, pairs)
     if options.strict:

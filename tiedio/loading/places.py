@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,8 +96,14 @@ def compare_hooked(work: Work) -> None:
     work.unexpected += [slots.join(one.object, f"{hooks.MARKS[one.hook]}/{one.key}") for one in left]
 
 
-def compare_vocabularies(work: Work, read: Read) -> None:
-    """Notes lookup layers whose vocabulary is not the file's: their code or `adapt` gives it, and no loading."""
+def compare_vocabularies(work: Work, read: Read, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Notes lookup layers whose vocabulary is not the file's: their code or `adapt` gives it, and no loading.
+
+    Args:
+        work: the loading.
+        read: the bytes of a tensor by its name.
+        configs: what the structure of the file says of vocabularies and boundaries, by object.
+    """
     objects = work.objects()
     stored: dict[str, dict[str, Any]] = {}
     for one in work.manifest.stored:
@@ -105,7 +111,9 @@ def compare_vocabularies(work: Work, read: Read) -> None:
             stored.setdefault(one.object, {})[one.key] = one
     for mine, theirs in work.found.objects:
         found = {key: stored_array(read, one) for key, one in stored.get(theirs, {}).items()}
-        if found and not hooks.holds_vocabulary(objects[mine], found):
+        layer = objects[mine]
+        same = hooks.holds_vocabulary(layer, found) if found else hooks.is_told(layer, configs.get(theirs, {}))
+        if not same:
             if work.options.strict:
                 raise MismatchError(
                     "the layer has another vocabulary than the file, so nothing was loaded",
