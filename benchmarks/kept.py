@@ -137,6 +137,12 @@ def known(text: str, versions: str) -> dict[str, list[str]]:
     return {cells[0]: cells for cells in rows[2:]}
 
 
+def summary(rows: list[list[str]]) -> str:
+    """How many of all models each way keeps."""
+    kept = [f"{name} {sum(row[n] == 'kept' for row in rows)}" for n, name in enumerate(FORMATS, 1)]
+    return f"Of all {len(rows)} models these came back whole: {', '.join(kept)}."
+
+
 def versions_of() -> str:
     """What the cells were measured with."""
     names = {"Keras": "keras", "TensorFlow": "tensorflow", "KerasHub": "keras-hub", "Orbax": "orbax-checkpoint"}
@@ -144,9 +150,9 @@ def versions_of() -> str:
     return f"{found} and tiedio {importlib.metadata.version('tiedio')}, printed by `make kept`."
 
 
-def write(path: Path, rows: list[list[str]], versions: str) -> None:
-    """Puts a table between the markers of a page."""
-    path.write_text(between(path.read_text("utf-8"), f"{table(rows)}\n\n{versions}"), "utf-8")
+def write(path: Path, rows: list[list[str]], below: str) -> None:
+    """Puts a table, and the lines below it, between the markers of a page."""
+    path.write_text(between(path.read_text("utf-8"), f"{table(rows)}\n\n{below}"), "utf-8")
 
 
 def main() -> None:
@@ -167,10 +173,11 @@ def main() -> None:
         if given.write:
             write(DOCS, [found[title] for title in wanted if title in found], versions)
     rows = [found[title] for title in wanted]
-    print(table(rows))
-    print(f"\n{versions}")
+    below = f"{summary(rows)}\n\n{versions}"
+    print(f"{table(rows)}\n\n{below}")
     if given.write:
-        write(README, rows[: len(SHORT)], versions)
+        write(DOCS, rows, below)
+        write(README, rows[: len(SHORT)], below)
 
 
 if __name__ == "__main__":
