@@ -390,7 +390,8 @@ GOLDEN: dict[str, Callable[[], Golden]] = {
 
 # --- what stands beside a file ---------------------------------------------------------------------
 
-# A file of this folder, which is no package: it is found when this one runs as a script, and by the tests.
+# A file of this folder, which is no package.
+sys.path.insert(0, str(Path(__file__).parent))
 _facts = importlib.import_module("golden_facts")
 facts_of, outputs_of, array_of, map_inputs = _facts.facts_of, _facts.outputs_of, _facts.array_of, _facts.map_inputs
 

@@ -145,7 +145,8 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
     ):
         return _alike(old, new, identities)
     if arrays.array_kind(old) is not None or arrays.array_kind(new) is not None:
-        return _equal_arrays(old, new)
+        items = _of_objects(old, new)  # strings, or anything: their bytes are addresses
+        return _equal_arrays(old, new) if items is None else _equal(*items, identities, above)
     above |= {(id(old), id(new))}
 
     def same(one: Any, other: Any) -> bool:
@@ -273,11 +274,23 @@ def _equal_arrays(old: Any, new: Any) -> bool:
     if arrays.array_kind(old) is None or arrays.array_kind(new) is None:
         return False
     mine, theirs = np.asarray(old), np.asarray(new)
-    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
-        return False
-    if mine.dtype.hasobject:  # strings: their bytes are addresses
-        return bool(mine.tolist() == theirs.tolist())
-    return mine.tobytes() == theirs.tobytes()
+    return mine.dtype == theirs.dtype and mine.shape == theirs.shape and mine.tobytes() == theirs.tobytes()
+
+
+def _of_objects(old: Any, new: Any) -> tuple[list[Any], list[Any]] | None:
+    """Shape and items of two arrays of strings and the like, each as a list; `None` for any other arrays.
+
+    What else such an array holds, variables first of all, stands in no slot: its address differs, so it is refused.
+    """
+    if arrays.array_kind(old) is None or arrays.array_kind(new) is None:
+        return None
+    mine, theirs = np.asarray(old), np.asarray(new)
+    if not (mine.dtype.hasobject and theirs.dtype.hasobject):
+        return None
+    first, second = mine.ravel().tolist(), theirs.ravel().tolist()
+    if not all(isinstance(item, (str, bytes, int, float, type(None))) for item in (*first, *second)):
+        return None
+    return [*mine.shape, *first], [*theirs.shape, *second]
 
 
 def _short(value: Any) -> str:
