@@ -179,6 +179,11 @@ def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray
 # --- vocabularies -----------------------------------------------------------------------------------
 
 
+def goes_with_vocabulary(owner: Any, name: str) -> bool:
+    """Whether an attribute is saved with a vocabulary, or is a count that only goes on inside `adapt`."""
+    return name in ("idf_weights", "num_documents") and isinstance(owner, keras_api.LOOKUPS)
+
+
 def _vocabulary_of(layer: Any, path: str, configs: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Tokens and weights of a lookup layer, if its config does not bring them back."""
     try:

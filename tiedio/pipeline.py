@@ -65,14 +65,7 @@ class Snapshot:
 
     def tensors(self) -> list[Tensor]:
         """The tensors of the file; each value is taken when its bytes are due."""
-        return [
-            Tensor(spec.name, values.code_of(spec.dtype, spec.name), spec.shape, _reader(self.sources[spec.name]))
-            for spec in self.manifest.tensors
-        ]
-
-
-def _reader(source: Any) -> Callable[[], Any]:
-    return lambda: as_bytes(values.array_of(source))
+        return values.tensors_of(self.manifest.tensors, self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +123,7 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
     )
     by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
     sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
-    kept = hooks.describe(_hooked(walk, optimizer), sources)
+    kept = hooks.describe(training.owners(walk, optimizer), sources)
     paths = {id(found.value): found.path for found in walk.objects}
     manifest = Manifest(
         format=FORMAT,
@@ -144,12 +137,6 @@ def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
         stored=kept.stored,
     )
     return Snapshot(walk, manifest, table.record, trained.record, sources | table.constants | kept.sources)
-
-
-def _hooked(walk: slots.Walk, optimizer: bool) -> list[tuple[str, Any]]:
-    """Path and object of all that may have saving hooks."""
-    objects = [(found.path, found.value) for found in walk.objects]
-    return [*objects, *training.optimizers_of(walk)] if optimizer else objects
 
 
 def _dtype_name(value: Any) -> str:
@@ -214,7 +201,7 @@ def _restore(
     vocabularies: dict[int, dict[str, Any]] = {}
     for one in stored:
         if one.hook == "vocabulary":
-            vocabularies.setdefault(number[one.object], {})[one.key] = _stored_array(constant, one)
+            vocabularies.setdefault(number[one.object], {})[one.key] = values.stored_array(constant, one)
     specs = {spec.slots[0].path: spec for spec in manifest.variables}
     optimizer_paths = tuple(f"{spec.path}/" for spec in manifest.optimizers)
     of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]
@@ -256,7 +243,7 @@ def _restore(
     _close(expected, walk, trained)
     wanted = {spec.slots[0].path for spec in expected.variables}
     values_of = {path: variables[path] for path in sorted(wanted)}
-    return Restored(roots, walk, objects, values_of, trained, _hooked(walk, compile), expected)
+    return Restored(roots, walk, objects, values_of, trained, training.owners(walk, compile), expected)
 
 
 def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> None:
@@ -267,11 +254,6 @@ def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> 
         (*describe.describe_variables(walk), *trained.variables()),
         remedy="load the file with the versions of code and Keras that it was saved with",
     )
-
-
-def _stored_array(read: Callable[[str], np.ndarray[Any, Any]], one: Stored) -> np.ndarray[Any, Any]:
-    """What a hook stored, in memory of its own: the hook may keep it, or write to it."""
-    return read(one.tensor).copy().view(values.numpy_dtype(one.dtype)).reshape(one.shape)
 
 
 def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, check: bool = False) -> None:
@@ -289,7 +271,7 @@ def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, che
     for path, variable in restored.variables.items():
         if not check or id(variable) in within_reach:
             values.fill(variable, read(path), path)
-    if not hooks.restore(restored.hooked, restored.expected.stored, lambda one: _stored_array(read, one)):
+    if not hooks.restore(restored.hooked, restored.expected.stored, lambda one: values.stored_array(read, one)):
         return
     # User code has run: what it left is looked at once more.
     walk = slots.walk(restored.roots)

@@ -139,6 +139,12 @@ def _tops(compiled: Sequence[Compiled]) -> list[tuple[str, str, Any]]:
     ]
 
 
+def owners(walk: slots.Walk, optimizer: bool) -> list[tuple[str, Any]]:
+    """Path and object of all that may have saving hooks: the objects and, if they count, the optimizers of a walk."""
+    objects = [(found.path, found.value) for found in walk.objects]
+    return [*objects, *optimizers_of(walk)] if optimizer else objects
+
+
 def optimizers_of(walk: slots.Walk) -> list[tuple[str, Any]]:
     """Path and object of the optimizers of every compiled model of a walk, those inside others too."""
     return [(one.path, one.value) for one in optimizers.find(_tops(_compiled(walk)))]

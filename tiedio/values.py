@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,8 +11,9 @@ import ml_dtypes
 import numpy as np
 
 from tiedio import keras_api
+from tiedio.container.single import Tensor, as_bytes
 from tiedio.errors import DAMAGED, MismatchError, ModelError
-from tiedio.manifest import SAFETENSORS_CODES
+from tiedio.manifest import SAFETENSORS_CODES, Stored, TensorSpec
 
 ALIGNMENT = 64
 """TensorFlow takes an unaligned buffer without a word and aborts the process later: check every address."""
@@ -69,6 +70,22 @@ def _tensorflow_array(value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(memoryview(value))
     except (BufferError, TypeError, ValueError):
         return np.asarray(value.numpy())
+
+
+def tensors_of(specs: Sequence[TensorSpec], sources: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors of a file; each value is taken from its source, by name, when its bytes are due."""
+    return [
+        Tensor(spec.name, code_of(spec.dtype, spec.name), spec.shape, _reader(sources[spec.name])) for spec in specs
+    ]
+
+
+def _reader(source: Any) -> Callable[[], Any]:
+    return lambda: as_bytes(array_of(source))
+
+
+def stored_array(read: Callable[[str], np.ndarray[Any, Any]], one: Stored) -> np.ndarray[Any, Any]:
+    """What a hook stored, in memory of its own: the hook may keep it, or write to it."""
+    return read(one.tensor).copy().view(numpy_dtype(one.dtype)).reshape(one.shape)
 
 
 def zeros(shape: Sequence[int], dtype: str) -> Any:

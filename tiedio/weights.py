@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, training, values
-from tiedio.container.single import Tensor, as_bytes
+from tiedio.container.single import Tensor
 from tiedio.errors import ModelError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY
 from tiedio.manifest import FORMAT, Manifest, Root
@@ -37,8 +37,7 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
     by_slot = {slot.path: slot.variable for slot in (*walk.slots, *trained.slots)}
     sources = {spec.slots[0].path: by_slot[spec.slots[0].path] for spec in variables}
     paths = walk.object_paths()
-    hooked = [(found.path, found.value) for found in walk.objects]
-    kept = hooks.describe([*hooked, *training.optimizers_of(walk)] if optimizer else hooked, sources, configs=False)
+    kept = hooks.describe(training.owners(walk, optimizer), sources, configs=False)
     manifest = Manifest(
         format=FORMAT,
         versions=session.versions() | {"tiedio": __version__},
@@ -48,16 +47,8 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
         optimizers=trained.optimizers,
         stored=kept.stored,
     )
-    everything = sources | kept.sources
-    tensors = [
-        Tensor(spec.name, values.code_of(spec.dtype, spec.name), spec.shape, _reader(everything[spec.name]))
-        for spec in manifest.tensors
-    ]
+    tensors = values.tensors_of(manifest.tensors, sources | kept.sources)
     return tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: manifest.to_json()}
-
-
-def _reader(source: Any) -> Callable[[], Any]:
-    return lambda: as_bytes(values.array_of(source))
 
 
 def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
@@ -65,8 +56,8 @@ def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
     describe.require_seen(walk)
     for found in walk.objects:
         for name, value in slots.own_attributes(found.value).items():
-            if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):
-                continue  # saved with the vocabulary; a count that only goes on inside `adapt`
+            if hooks.goes_with_vocabulary(found.value, name):
+                continue
             where = slots.join(found.path, name)
             for item in _reached(value):
                 if arrays.is_backend_variable(item):

@@ -12,7 +12,6 @@ import numpy as np
 from tiedio import hooks, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import DAMAGED, MismatchError
-from tiedio.loading.places import stored_array
 from tiedio.loading.remembering import remember
 from tiedio.loading.work import Pair, Read, Work, is_alike
 from tiedio.manifest import Stored, Variable
@@ -116,7 +115,7 @@ def run_hooks(work: Work, steps: Sequence[Step], read: Read, undo: ExitStack) ->
         undo.callback(remember(held, below))
         for variable in below:
             undo.callback(values.put_back, variable, values.remember(variable))
-        ran |= hooks.restore([(theirs, value)], mine, lambda one: stored_array(read, one))
+        ran |= hooks.restore([(theirs, value)], mine, lambda one: values.stored_array(read, one))
         for step, before in expected:
             if _bytes(step.variable) != before:
                 raise MismatchError(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from tiedio import describe, hooks, keras_api, slots
+from tiedio import describe, hooks, keras_api, slots, values
 from tiedio.errors import MismatchError
 from tiedio.loading.work import Options, Pair, Read, Work
-from tiedio.manifest import Manifest, Stored
+from tiedio.manifest import Manifest
 from tiedio.matching import Tree, align, read_mapping, select, tree_of_file
 from tiedio.report import Mismatch
-from tiedio.values import numpy_dtype
 from tiedio.weights import Roots
 
 
@@ -78,11 +75,6 @@ def compare_extra_places(work: Work, pairs: Sequence[Pair]) -> None:
             work.mismatched.append(Mismatch(path, "a place that shares its variable", "no such place"))
 
 
-def stored_array(read: Read, one: Stored) -> np.ndarray[Any, Any]:
-    """What a hook stored, in memory of its own."""
-    return read(one.tensor).copy().view(numpy_dtype(one.dtype)).reshape(one.shape)
-
-
 def compare_hooked(work: Work) -> None:
     """Notes objects without a partner on the other side whose hooks store something: no variable may tell of them."""
     here, there = ({side[n] for side in work.found.objects} for n in (0, 1))
@@ -110,7 +102,7 @@ def compare_vocabularies(work: Work, read: Read, configs: Mapping[str, Mapping[s
         if one.hook == "vocabulary":
             stored.setdefault(one.object, {})[one.key] = one
     for mine, theirs in work.found.objects:
-        found = {key: stored_array(read, one) for key, one in stored.get(theirs, {}).items()}
+        found = {key: values.stored_array(read, one) for key, one in stored.get(theirs, {}).items()}
         layer = objects[mine]
         same = hooks.holds_vocabulary(layer, found) if found else hooks.is_told(layer, configs.get(theirs, {}))
         if not same:

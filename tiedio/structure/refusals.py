@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tiedio import arrays, describe, keras_api, slots
+from tiedio import arrays, describe, hooks, keras_api, slots
 from tiedio.errors import ModelError
 
 
@@ -19,8 +19,8 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
         _refuse_saved_model(found)
         _refuse_class_state(found)
         for name, value in slots.own_attributes(found.value).items():
-            if name in ("idf_weights", "num_documents") and isinstance(found.value, keras_api.LOOKUPS):
-                continue  # saved with the vocabulary; a count that only goes on inside `adapt`
+            if hooks.goes_with_vocabulary(found.value, name):
+                continue
             _refuse_attribute(slots.join(found.path, name), value)
         for function in _functions(slots.own_attributes(found.value).values()):
             _refuse_captured_state(found.path, function)
