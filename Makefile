@@ -20,6 +20,8 @@ SOAK_ARGS ?=
 export TF_CPP_MIN_LOG_LEVEL := 3
 export CUDA_VISIBLE_DEVICES := -1
 export KERAS_BACKEND := tensorflow
+# Importing TensorFlow from source takes twice as long as from bytecode, in every process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test soak lint bench kept lock clean
 

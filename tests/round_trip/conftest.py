@@ -32,7 +32,7 @@ class Twins:
         self.tampered_load = 1
         self.loads = 0
 
-    def save(self, model: Any, path: str | os.PathLike[str]) -> None:
+    def save(self, model: Any, path: str | os.PathLike[str], **_settings: Any) -> None:
         found = pair(model, model)
         stored = [item for kind in ("variable", "constant") for item in found.items(kind)]
         save_file({place: np.asarray(np.array(value), order="C") for value, _, place in stored}, Path(path))

@@ -283,7 +283,7 @@ def test_a_loader_that_hands_out_the_original_is_caught(twins: Twins, tmp_path: 
 def test_a_save_that_moves_a_weight_is_caught(twins: Twins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twins.build = build
 
-    def save(model: Any, path: Path) -> None:
+    def save(model: Any, path: Path, **_settings: Any) -> None:
         twins.save(model, path)
         _change_one_bit(model)
 
@@ -334,7 +334,7 @@ def test_a_file_that_is_not_as_it_should_be_is_caught(
 ) -> None:
     twins.build = build
 
-    def save(model: Any, path: Path) -> None:
+    def save(model: Any, path: Path, **_settings: Any) -> None:
         twins.save(model, path)
         spoil(path)
 
@@ -346,7 +346,7 @@ def test_a_file_that_is_not_as_it_should_be_is_caught(
 def test_a_second_save_that_differs_is_caught(twins: Twins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twins.build = build
 
-    def save(model: Any, path: Path) -> None:
+    def save(model: Any, path: Path, **_settings: Any) -> None:
         twins.save(model, path)
         if path.name == "second.safetensors":
             _date_the_file(path)
