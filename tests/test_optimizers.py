@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import keras
 import pytest
 
+import tiedio
 from tiedio import keras_api, manifest, optimizers
 from tiedio.errors import MismatchError, ModelError, RebuildError
 
@@ -148,3 +150,20 @@ def test_a_schedule_inside_an_inner_optimizer_is_compared() -> None:
     with pytest.raises(ModelError) as caught:
         optimizers.compare(around(0.5), around(0.25))
     assert str(caught.value.path).startswith("@optimizer/inner_optimizer/_learning_rate")
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_names_excluded_from_weight_decay_that_are_tensorflows_alone_are_refused(refused: bool, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="first")])
+    raw = model.layers[0].kernel.value
+    raw._handle_name = "other/kernel:0"  # as if the layer had been given a variable made elsewhere
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_names=["first" if refused else "bias"])
+    model.compile(optimizer, "mse")
+    path = tmp_path / "m.safetensors"
+    if not refused:
+        tiedio.save(model, path)
+        return
+    with pytest.raises(ModelError, match="goes by a TensorFlow name that is not the variable's path"):
+        tiedio.save(model, path)
+    assert not path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def _describe_one(one: Found, canonical: Mapping[int, str], variables: Sequence[
             remedy="compile the model again after tying, or save with optimizer=False",
         )
     excluded, pattern = keras_api.excluded_from_weight_decay(one.value, variables)
+    _require_names_that_come_back(one, pattern, variables)
     return manifest.Optimizer(
         path=one.path,
         models=one.models,
@@ -99,6 +101,22 @@ def _describe_one(one: Found, canonical: Mapping[int, str], variables: Sequence[
         excluded_from_weight_decay=tuple(canonical[id(variable)] for variable in excluded),
         excluded_names=pattern,
     )
+
+
+def _require_names_that_come_back(one: Found, pattern: str | None, variables: Sequence[Any]) -> None:
+    """A loaded variable is called by its path; the pattern has to choose the same variables by that."""
+    if pattern is None or keras_api.keras.backend.backend() != "tensorflow":
+        return
+    for variable in variables:
+        name = keras_api.name_in_optimizers(variable)
+        if bool(re.search(pattern, name)) != bool(re.search(pattern, f"{variable.path}:0")):
+            raise ModelError(
+                f"excluding {pattern!r} from weight decay goes by a TensorFlow name that is not the variable's path",
+                path=one.path,
+                expected=f"{variable.path}:0",
+                found=name,
+                remedy="exclude the variable itself: exclude_from_weight_decay(var_list=[variable])",
+            )
 
 
 def find_slots(found: Sequence[Found], canonical: Mapping[int, str]) -> list[slots.FoundSlot]:

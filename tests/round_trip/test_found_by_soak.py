@@ -94,6 +94,38 @@ FOUND: dict[str, Recipe] = {
         (Freeze(0, path="blocks.0.kernel", when="before"), Freeze(0, path="blocks.1.bias", when="late")),
         seed=3,
     ),
+    "a variable stands first in a bias and is no bias to the weight decay": Recipe(
+        (
+            Layer("layer_norm", on="vec"),
+            Layer("layer_norm", on="vec"),
+            Layer("dense", on="vec"),
+            Graph(
+                ("vec", "vec"),
+                (
+                    Call(2, (0,)),
+                    Call(1, (2,)),
+                    Op("add", 2, (1, "beta")),
+                    Op("add", 2, (2, "bias")),
+                    Call(0, (3,)),
+                    Call(1, (1,)),
+                ),
+                (4, 5, 6, 7),
+            ),
+        ),
+        (Root(3, compile=Compile("amsgrad", steps=1, options=("weight_decay", "exclude_names"))),),
+        (
+            Tie(((1, "gamma"), (0, "gamma"), (2, "bias"), (0, "beta")), how="attribute"),
+            Tie(((0, "gamma"), (1, "gamma")), how="attribute"),
+            Tie(((2, "bias"), (0, "beta"), (1, "gamma")), how="attribute"),
+        ),
+    ),
+    "a sequential model that its call builds stands in another one and is a root": Recipe(
+        (Layer("dense"), Chain((0, 0, 0), deferred=True), Chain((0, 1))),
+        (Root(2, name=""), Root(1, name="encoder")),
+        freezes=(Freeze(2),),
+        policy="float64",
+        seed=2,
+    ),
 }
 
 

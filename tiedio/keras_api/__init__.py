@@ -66,7 +66,14 @@ from tiedio.keras_api.objects import (
     stores,
     unlocked,
 )
-from tiedio.keras_api.variables import created_trainable, raw_value, set_variable_facts, storage_dtype, without_values
+from tiedio.keras_api.variables import (
+    created_trainable,
+    name_in_optimizers,
+    raw_value,
+    set_variable_facts,
+    storage_dtype,
+    without_values,
+)
 
 __all__ = [
     "keras",
@@ -126,6 +133,7 @@ __all__ = [
     "names_a_layer",
     "public_symbol",
     "set_variable_facts",
+    "name_in_optimizers",
     "raw_value",
     "created_trainable",
     "storage_dtype",

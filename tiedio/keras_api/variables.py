@@ -15,6 +15,16 @@ def set_variable_facts(variable: Any, **facts: Any) -> None:
     """Sets what a variable's constructor would take (`name`, `path`, `trainable`, …) on a living variable."""
     for name, value in facts.items():
         setattr(variable, f"_{name}", value)
+    raw = raw_value(variable)
+    # TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path in which that
+    # was made; `BaseResourceVariable.name` reads this attribute (TensorFlow 2.20, 2.21).
+    if "path" in facts and hasattr(raw, "_handle_name"):
+        raw._handle_name = f"{facts['path']}:0"
+
+
+def name_in_optimizers(variable: Any) -> str:
+    """The name that `exclude_from_weight_decay(var_names=...)` is matched with: the backend's own, if there is one."""
+    return str(getattr(raw_value(variable), "name", variable.name))
 
 
 def raw_value(variable: Any) -> Any:

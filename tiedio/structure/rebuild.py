@@ -8,7 +8,7 @@ from typing import Any
 
 from tiedio import arrays, configs, hooks, keras_api, own_compile, session, slots
 from tiedio.errors import RebuildError, TiedioError, one_line
-from tiedio.structure import audit
+from tiedio.structure import audit, plan
 from tiedio.structure.facts import set_facts, shapes_of
 
 Fresh = Callable[[str], Any]
@@ -147,7 +147,8 @@ class Rebuilder:
         if name is not None and value.name != name:
             keras_api.rename(value, name)
         entry = self.entries[n]
-        if entry["kind"] == "sequential" and not value.built and entry["shape"] is not None:
+        deferred = entry["kind"] == "sequential" and not value.built and entry["shape"] is not None
+        if deferred and not self._is_built_from_outside(n):
             # Made by its owner and built by the owner's first call; its layers are found only once it is built.
             self._guard(n, lambda: value.build(configs.decode(entry["shape"], {})))
         extras = entry.get("compile_arguments", {})
@@ -205,7 +206,7 @@ class Rebuilder:
             raise self._error(n, "the class is not known here")
         if entry["kind"] == "sequential":
             layers = [self._use(layer) for layer in entry["layers"]]
-            shape = configs.decode(entry["shape"], {})
+            shape = None if self._is_built_from_outside(n) else configs.decode(entry["shape"], {})
             with session.default_policy(self._decode(entry.get("policy"))):
                 return self._guard(n, lambda: keras_api.make_sequential(cls, entry["name"], layers, shape))
         if entry["kind"] == "functional":
@@ -285,6 +286,10 @@ class Rebuilder:
         if name not in self.constants:
             self.constants[name] = arrays.as_array_kind(kind, read(name))
         return self.constants[name]
+
+    def _is_built_from_outside(self, n: int) -> bool:
+        around = {m for m in self.in_progress if m != n and self.entries[m]["kind"] == "sequential"}
+        return plan.is_built_from_outside(self.node_records, n, around)
 
     # --- nodes --------------------------------------------------------------------------------------
 

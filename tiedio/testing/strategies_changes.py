@@ -196,6 +196,9 @@ def _draw_options(draw: st.DrawFn, optimizer: str, *, narrow: bool) -> tuple[str
         return ()
     options = [option for option in OPTIONS if not narrow or option not in FLOAT32_ONLY]
     chosen = draw(st.lists(st.sampled_from(options), max_size=3, unique=True))
+    if narrow and "accumulate" in chosen:
+        # Keras 3.15.1 adds gradients that it scaled in float32 to an accumulator of another dtype: an error.
+        chosen = [option for option in chosen if option != "loss_scale"]
     clips = [option for option in chosen if "clip" in option]
     chosen = [option for option in chosen if option not in clips[1:]]
     if any(option.startswith("exclude") for option in chosen) and "weight_decay" not in chosen:

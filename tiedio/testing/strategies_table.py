@@ -160,6 +160,9 @@ FREE_DTYPE = frozenset({
 })  # fmt: skip
 """Kinds that may have a dtype policy of their own: what they make inside follows it."""
 
+RECURRENT = frozenset({"lstm", "gru", "simple_rnn", "lstm_cell", "gru_cell", "rnn", "stacked_rnn", "bidirectional"})
+"""Kinds whose recurrent kernels start orthogonal."""
+
 COST: Mapping[str, int] = {
     "lstm": 4, "gru": 4, "simple_rnn": 3, "rnn": 4, "stacked_rnn": 7, "bidirectional": 6, "time_distributed": 4,
     "attention": 3, "own_blocks": 4, "own_by_hand": 2, "own_functional": 2, "own_tied": 2, "batch_norm": 2,
