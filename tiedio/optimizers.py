@@ -104,17 +104,16 @@ def _describe_one(one: Found, canonical: Mapping[int, str], variables: Sequence[
 
 
 def _require_names_that_come_back(one: Found, pattern: str | None, variables: Sequence[Any]) -> None:
-    """A loaded variable is called by its path; the pattern has to choose the same variables by that."""
-    if pattern is None or keras_api.keras.backend.backend() != "tensorflow":
+    """A loaded variable may have another name; the pattern has to choose the same variables by that."""
+    if pattern is None:
         return
-    for variable in variables:
-        name = keras_api.name_in_optimizers(variable)
-        if bool(re.search(pattern, name)) != bool(re.search(pattern, f"{variable.path}:0")):
+    for now, loaded in map(keras_api.names_in_optimizers, variables):
+        if bool(re.search(pattern, now)) != bool(re.search(pattern, loaded)):
             raise ModelError(
                 f"excluding {pattern!r} from weight decay goes by a TensorFlow name that is not the variable's path",
                 path=one.path,
-                expected=f"{variable.path}:0",
-                found=name,
+                expected=loaded,
+                found=now,
                 remedy="exclude the variable itself: exclude_from_weight_decay(var_list=[variable])",
             )
 

@@ -68,7 +68,7 @@ from tiedio.keras_api.objects import (
 )
 from tiedio.keras_api.variables import (
     created_trainable,
-    name_in_optimizers,
+    names_in_optimizers,
     raw_value,
     set_variable_facts,
     storage_dtype,
@@ -133,7 +133,7 @@ __all__ = [
     "names_a_layer",
     "public_symbol",
     "set_variable_facts",
-    "name_in_optimizers",
+    "names_in_optimizers",
     "raw_value",
     "created_trainable",
     "storage_dtype",

@@ -10,21 +10,26 @@ from typing import Any
 
 from tiedio.keras_api.classes import RandomInitializer, backend, keras
 
+# TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path that it was made in;
+# `BaseResourceVariable.name` reads this attribute (TensorFlow 2.21).
+_HANDLE_NAME = "_handle_name"
+
 
 def set_variable_facts(variable: Any, **facts: Any) -> None:
     """Sets what a variable's constructor would take (`name`, `path`, `trainable`, …) on a living variable."""
     for name, value in facts.items():
         setattr(variable, f"_{name}", value)
     raw = raw_value(variable)
-    # TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path in which that
-    # was made; `BaseResourceVariable.name` reads this attribute (TensorFlow 2.20, 2.21).
-    if "path" in facts and hasattr(raw, "_handle_name"):
-        raw._handle_name = f"{facts['path']}:0"
+    if "path" in facts and hasattr(raw, _HANDLE_NAME):
+        setattr(raw, _HANDLE_NAME, names_in_optimizers(variable)[1])
 
 
-def name_in_optimizers(variable: Any) -> str:
-    """The name that `exclude_from_weight_decay(var_names=...)` is matched with: the backend's own, if there is one."""
-    return str(getattr(raw_value(variable), "name", variable.name))
+def names_in_optimizers(variable: Any) -> tuple[str, str]:
+    """What `exclude_from_weight_decay(var_names=...)` is matched with, now and when the variable has been loaded."""
+    raw = raw_value(variable)
+    if not hasattr(raw, _HANDLE_NAME):
+        return variable.name, variable.name
+    return raw.name, f"{variable.path}:0"
 
 
 def raw_value(variable: Any) -> Any:

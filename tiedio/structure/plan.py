@@ -8,7 +8,7 @@ operation's earlier calls, so that `layer.output` and `layer.input` mean the sam
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tiedio import configs
@@ -101,21 +101,15 @@ def order(objects: Sequence[Entry], nodes: Sequence[Entry], roots: Sequence[int]
     return planner.steps
 
 
-def is_built_from_outside(nodes: Sequence[Entry], n: int, around: Collection[int]) -> bool:
-    """Whether a sequential model that is being made around model `n` calls a layer of it before it does.
-
-    The order of that layer's calls comes back if the model around it is left to build this one.
-
-    Args:
-        nodes: records of the nodes.
-        n: number of the sequential model inside.
-        around: numbers of those that are being made around it.
-    """
-    if not around:
-        return False
-    of_others = {(node["operation"], node["call"]) for node in nodes if node.get("model") in around}
-    mine = (node for node in nodes if node.get("model") == n)
-    return any((node["operation"], node["call"] - 1) in of_others for node in mine)
+def called_before(nodes: Sequence[Entry]) -> dict[int, set[int]]:
+    """For each model whose own code makes calls: the other such models that call a layer of it just before it does."""
+    models = {(node["operation"], node["call"]): node["model"] for node in nodes if "model" in node}
+    found: dict[int, set[int]] = {}
+    for (operation, call), model in models.items():
+        before = models.get((operation, call - 1), model)
+        if before != model:
+            found.setdefault(model, set()).add(before)
+    return found
 
 
 class _Planner:

@@ -44,6 +44,7 @@ class Rebuilder:
         self.entries: list[dict[str, Any]] = record["objects"]
         self.node_records: list[dict[str, Any]] = record["nodes"]
         self.steps: list[Any] = record["steps"]
+        self.called_before = plan.called_before(record["nodes"])
         self.paths = paths
         self.custom_objects, self.safe_mode = dict(custom_objects), safe_mode
         self.objects: dict[int, Any] = {}
@@ -288,8 +289,9 @@ class Rebuilder:
         return self.constants[name]
 
     def _is_built_from_outside(self, n: int) -> bool:
-        around = {m for m in self.in_progress if m != n and self.entries[m]["kind"] == "sequential"}
-        return plan.is_built_from_outside(self.node_records, n, around)
+        """Whether a model being made around `n` calls a layer of it first; to let that one build it keeps the order."""
+        around = self.called_before.get(n, set()) & self.in_progress
+        return any(self.entries[model]["kind"] == "sequential" for model in around)
 
     # --- nodes --------------------------------------------------------------------------------------
 
