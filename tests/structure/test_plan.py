@@ -116,6 +116,44 @@ def test_a_child_of_a_layer_that_is_called_is_found_after_the_first_call() -> No
     assert steps.index(["call", 0]) < steps.index(["find", 2])
 
 
+def nested(*first: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Models 0, 1, ... each inside the one before, which all call the last object: the numbers of their first calls."""
+    shared = len(first)
+    objects = [
+        entry("sequential", held=[n - 1] if n else [], needs=[shared, *([n + 1] if n + 1 < shared else [])])
+        for n in range(shared)
+    ]
+    objects.append(entry(held=list(range(shared))))
+    for one, places in zip(objects, plan.found_at(objects), strict=True):
+        one["found_at"] = places
+    return objects, [{"operation": shared, "call": call, "model": n, "position": 1} for n, call in enumerate(first)]
+
+
+def test_models_that_are_built_within_another_one_are_made_after_it() -> None:
+    objects, nodes = nested(0, 1, 2)
+    assert plan.built_within(objects, nodes) == {1: 0, 2: 0}
+    steps = plan.order(objects, nodes, (2, 0))
+    assert [n for kind, n in steps if kind == "make"] == [3, 0, 1, 2]
+
+
+def test_a_model_that_was_built_before_the_one_around_it_is_made_before_it() -> None:
+    objects, nodes = nested(2, 1, 0)
+    assert plan.built_within(objects, nodes) == {}
+    assert [n for kind, n in plan.order(objects, nodes, (0,)) if kind == "make"] == [3, 2, 1, 0]
+
+
+def test_what_lies_between_is_built_within_the_outermost_too() -> None:
+    objects, nodes = nested(0, 1, 2)
+    assert plan.built_within(objects, [nodes[0], nodes[2]]) == {1: 0, 2: 0}
+
+
+def test_owners_that_hold_each_other_do_not_hang_the_plan() -> None:
+    objects, nodes = nested(0, 1)
+    objects[0].update(found_at=[0], held=[[1, [["attribute", "x"]]]])
+    objects[1].update(found_at=[0], held=[[0, [["attribute", "x"]]]])
+    assert plan.built_within(objects, nodes) == {1: 0}
+
+
 # --- any table ------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ operation's earlier calls, so that `layer.output` and `layer.input` mean the sam
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tiedio import configs
@@ -42,7 +42,7 @@ def found_at(objects: Sequence[Entry]) -> list[list[int]]:
         owner = queue.pop()
         for n, position in children.get(owner, ()):
             makers = [objects[owner]["held"][place][0] for place in result[owner]]
-            if n in makers or any(_reaches(maker, n, needs) for maker in makers):
+            if all(maker == n or _reaches(maker, n, needs) for maker in makers):
                 continue  # it must be there before the owner's own maker is
             if position not in result[n] and n != owner and not _reaches(n, owner, needs):
                 if not result[n]:
@@ -101,15 +101,96 @@ def order(objects: Sequence[Entry], nodes: Sequence[Entry], roots: Sequence[int]
     return planner.steps
 
 
-def called_before(nodes: Sequence[Entry]) -> dict[int, set[int]]:
-    """For each model whose own code makes calls: the other such models that call a layer of it just before it does."""
-    models = {(node["operation"], node["call"]): node["model"] for node in nodes if "model" in node}
-    found: dict[int, set[int]] = {}
-    for (operation, call), model in models.items():
-        before = models.get((operation, call - 1), model)
-        if before != model:
-            found.setdefault(model, set()).add(before)
-    return found
+def built_within(objects: Sequence[Entry], nodes: Sequence[Entry]) -> dict[int, int]:
+    """For each object that is built while another one is being built: the outermost of those others.
+
+    A `Sequential` that knows no input shape is built by its first call. If the model around it called one of its
+    layers before it did, that first call stood in the model around it. What lies between the two is built there too.
+
+    Args:
+        objects: entries of the table, each with its `found_at`.
+        nodes: records of the nodes.
+    """
+    first = _first_calls(objects, nodes)
+    needs = [_needs(entry) for entry in objects]
+    around: dict[int, int] = {}
+    for model in sorted(first):
+        if model in around:
+            continue  # what is built within it is built within the other too
+        inner = _all_from([model], needs)
+        later = _built_later(first, model, inner)
+        needed_by: dict[int, list[int]] = {}
+        for n in inner if later else ():
+            for other in needs[n]:
+                needed_by.setdefault(other, []).append(n)
+        for n in (_all_from(later, needed_by) | later) - {model}:
+            if objects[n]["kind"] != "functional":
+                around.setdefault(n, model if objects[n]["found_at"] else _maker(objects, model))
+    outermost = {n: _outermost(n, around) for n in around}
+    return {n: other for n, other in outermost.items() if other not in around}
+
+
+def _first_calls(objects: Sequence[Entry], nodes: Sequence[Entry]) -> dict[int, dict[int, int]]:
+    """For each `Sequential` the operations that are called while it is being built, each with its first such call."""
+    called_by = {node["operation"]: node["model"] for node in nodes if node["call"] == 0 and "model" in node}
+    first: dict[int, dict[int, int]] = {}
+    for node in nodes:
+        model: int | None = node.get("model")
+        seen = set[int | None]()
+        while model is not None and model not in seen and objects[model]["kind"] == "sequential":
+            _note_call(first.setdefault(model, {}), node["operation"], node["call"])
+            seen.add(model)
+            # What an object makes in its own code is built when that object is called.
+            maker = _maker(objects, model)
+            model = None if maker == model else called_by.get(maker)
+    return first
+
+
+def _note_call(calls: dict[int, int], operation: int, call: int) -> None:
+    calls[operation] = min(call, calls.get(operation, call))
+
+
+def _maker(objects: Sequence[Entry], model: int) -> int:
+    """What makes the model in its own code; the model itself if it is made from its config."""
+    for _ in objects:
+        if not objects[model]["found_at"]:
+            break
+        model = objects[model]["held"][objects[model]["found_at"][0]][0]
+    return model
+
+
+def _built_later(first: Mapping[int, dict[int, int]], model: int, inner: set[int]) -> set[int]:
+    """The models in it that call an operation later than it does, or than one of these that it built before."""
+    calls = dict(first[model])
+    waiting, later = {n for n in inner if n in first}, set[int]()
+    while new := {n for n in waiting if any(calls.get(op, call) < call for op, call in first[n].items())}:
+        for n in new:
+            for operation, call in first[n].items():
+                _note_call(calls, operation, call)
+        waiting -= new
+        later |= new
+    return later
+
+
+def _outermost(n: int, around: Mapping[int, int]) -> int:
+    seen = {n}
+    while around.get(n, n) not in seen:
+        n = around[n]
+        seen.add(n)
+    return n
+
+
+def _all_from(start: Iterable[int], edges: Sequence[Iterable[int]] | Mapping[int, Iterable[int]]) -> set[int]:
+    """All that is reached from these by one edge or more."""
+    seen: set[int] = set()
+    stack = [*start]
+    while stack:
+        n = stack.pop()
+        onward = edges.get(n, ()) if isinstance(edges, Mapping) else edges[n]
+        new = {*onward} - seen
+        seen |= new
+        stack.extend(new)
+    return seen
 
 
 class _Planner:
@@ -133,6 +214,11 @@ class _Planner:
                 if steps[0][0] not in ("operation", "layer", "store"):
                     self.children.setdefault(owner, []).append(n)
         self.earlier = {k: before for calls in self.calls.values() for before, k in itertools.pairwise(calls)}
+        self.around = built_within(objects, nodes)
+        self.inside: dict[int, list[int]] = {}
+        for n, outermost in sorted(self.around.items()):
+            if not objects[n]["found_at"]:
+                self.inside.setdefault(outermost, []).append(n)
 
     def visit(self, start: Item) -> None:
         if start in self.done:
@@ -157,6 +243,8 @@ class _Planner:
             self.steps.append(["call", n])
             return
         entry = self.objects[n]
+        if n in self.around and entry["found_at"]:
+            yield ("object", self.around[n])
         for position in entry["found_at"]:
             owner = entry["held"][position][0]
             if self.done.get(("object", owner), True):
@@ -169,9 +257,13 @@ class _Planner:
         yield from (("object", other) for other in sorted(_needs(entry)))
         yield from (("node", k) for k in entry.get("nodes", ()) if entry["kind"] == "functional")
         for k in self.made_by.get(n, ()):
-            if self.nodes[self.earlier.get(k, k)].get("model") != n:
+            before = self.nodes[self.earlier.get(k, k)].get("model")
+            if before is None or self.around.get(before, before) != self.around.get(n, n):
                 yield from self._earlier_call(k)
-        self.steps.append(["make", n])
+        if n in self.around:
+            yield ("object", self.around[n])  # whose step is followed by that of `n`
+            return
+        self.steps.extend(["make", made] for made in (n, *self.inside.get(n, ())))
 
     def _mentioned_from_elsewhere(self, n: int) -> list[int]:
         """What the config of a found object names and that object does not make itself: wanted if it has to be made."""

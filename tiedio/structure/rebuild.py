@@ -44,7 +44,7 @@ class Rebuilder:
         self.entries: list[dict[str, Any]] = record["objects"]
         self.node_records: list[dict[str, Any]] = record["nodes"]
         self.steps: list[Any] = record["steps"]
-        self.called_before = plan.called_before(record["nodes"])
+        self.built_within = plan.built_within(self.entries, self.node_records)
         self.paths = paths
         self.custom_objects, self.safe_mode = dict(custom_objects), safe_mode
         self.objects: dict[int, Any] = {}
@@ -289,9 +289,8 @@ class Rebuilder:
         return self.constants[name]
 
     def _is_built_from_outside(self, n: int) -> bool:
-        """Whether a model being made around `n` calls a layer of it first; to let that one build it keeps the order."""
-        around = self.called_before.get(n, set()) & self.in_progress
-        return any(self.entries[model]["kind"] == "sequential" for model in around)
+        """Whether a model that is still to be made will build `n`, which keeps the order of calls."""
+        return self.built_within.get(n, n) not in {n, *self.objects}
 
     # --- nodes --------------------------------------------------------------------------------------
 
