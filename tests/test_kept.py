@@ -91,9 +91,9 @@ def test_random_state_counts_where_the_next_step_shows_it() -> None:
         inputs = keras.Input((4,))
         model = keras.Model(inputs, keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(2)(inputs)))
         model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
-        ones = np.ones((4, 4), "float32")
-        model.train_on_batch(ones, ones[:, :2])
-        return Case(model, ones, ones[:, :2])
+        rows = np.linspace(-1, 1, 16, dtype="float32").reshape(4, 4)  # no two alike: it shows which ones are dropped
+        model.train_on_batch(rows, rows[:, :2])
+        return Case(model, rows, rows[:, :2])
 
     def spoiled(model: Any) -> None:
         model.layers[2].seed_generator.state.assign([7, 7])
