@@ -16,15 +16,16 @@ PACKAGE = ROOT / "tiedio"
 # are the design's; on a half stands what several rooms above it need, or what joins the rooms below it.
 FLOORS: dict[float, set[str]] = {
     1: {"errors"},
-    1.5: {"strict_json", "records"},
-    2: {"views", "container", "keras_api", "arrays"},
+    1.5: {"strict_json", "records", "views"},
+    2: {"container", "keras_api", "arrays"},
     2.5: {"session"},
     3: {"manifest", "slots", "configs", "report"},
-    3.5: {"describe", "plain", "values", "matching"},
+    3.5: {"describe", "plain", "values", "matching", "guarding", "pairs"},
     3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom"},
     4: {"ties", "structure", "alias", "training", "closing", "plot", "inspection", "retying", "migration"},
     4.5: {"pipeline", "weights"},
     4.75: {"loading"},
+    4.9: {"exchange"},
     5: {"api", "tying"},
     6: {"convert", "callbacks", "testing", "demo"},
     7: {"cli"},
@@ -34,7 +35,7 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FIRST_USER_FLOOR = 6
 
 # What reads a file must work, and be quick, without Keras.
-WITHOUT_KERAS = ("errors", "strict_json", "records", "container", "manifest", "inspection")
+WITHOUT_KERAS = ("errors", "strict_json", "records", "views", "container", "manifest", "inspection")
 KERAS_AND_BACKENDS = ("keras", "tensorflow", "jax", "torch", "keras_hub")
 INTERNALS = "keras.src"
 MAX_LINES = 450

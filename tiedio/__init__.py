@@ -16,12 +16,17 @@ if TYPE_CHECKING:
         PathError,
         RebuildError,
         TiedioError,
+        TiedLayerError,
+        TieError,
         UnregisteredError,
         UnsafeError,
+        ViewError,
     )
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
+    from tiedio.tying import tie, untie
+    from tiedio.views import View, reshape, slice, transpose  # noqa: A004 - as keras.ops.slice
 
 __version__ = "0.1.0"
 
@@ -31,10 +36,16 @@ __all__ = [
     "save_weights",
     "load_weights",
     "find_ties",
+    "tie",
+    "untie",
+    "transpose",
+    "reshape",
+    "slice",
     "inspect",
     "Manifest",
     "Report",
     "Tie",
+    "View",
     "TiedioError",
     "BackendError",
     "FormatError",
@@ -43,6 +54,9 @@ __all__ = [
     "NoSuchFileError",
     "PathError",
     "RebuildError",
+    "TieError",
+    "TiedLayerError",
+    "ViewError",
     "UnregisteredError",
     "UnsafeError",
     "__version__",
@@ -56,6 +70,15 @@ _HOMES = {
     "save_weights": "tiedio.api",
     "load_weights": "tiedio.api",
     "find_ties": "tiedio.api",
+    "tie": "tiedio.tying",
+    "untie": "tiedio.tying",
+    "transpose": "tiedio.views",
+    "reshape": "tiedio.views",
+    "slice": "tiedio.views",
+    "View": "tiedio.views",
+    "TieError": "tiedio.errors",
+    "TiedLayerError": "tiedio.errors",
+    "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",

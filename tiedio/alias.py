@@ -60,8 +60,9 @@ def alias(
         describe.set_facts(variable, spec, revive)
         for slot in spec.slots:
             current = found.get(slot.path)
-            if current is None or current.variable is not variable:
-                _fill(slot.path, current, owners, variable)
+            wanted = variable if slot.view is None else keras_api.live_view(variable, slot.view)
+            if current is None or current.held is not wanted:
+                _fill(slot.path, current, owners, wanted)
     for obj in record.objects:
         if obj.path not in owners:
             raise MismatchError(
@@ -78,7 +79,7 @@ def alias(
 def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[int, Any]) -> Any:
     """A variable that already stands in one of the slots, is free, and is alike in what cannot be changed."""
     for slot in spec.slots:
-        if slot.path in found:
+        if slot.path in found and slot.view is None and found[slot.path].view is None:
             variable = found[slot.path].variable
             if tuple(variable.shape) != spec.shape:
                 raise MismatchError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiedio import configs, keras_api, manifest, slots
@@ -38,10 +38,10 @@ def _orders(value: Any, paths: Mapping[int, str], canonical: Mapping[int, str]) 
     return orders
 
 
-def describe_variable(variable: Any, slot_paths: tuple[str, ...], configs: bool = True) -> manifest.Variable:
+def describe_variable(variable: Any, held_by: tuple[manifest.Slot, ...], configs: bool = True) -> manifest.Variable:
     """The record of one variable that these slots hold, the canonical one first; without `configs`, values only."""
     return manifest.Variable(
-        slots=tuple(manifest.Slot(path) for path in slot_paths),
+        slots=held_by,
         shape=tuple(int(size) for size in variable.shape),
         dtype=keras_api.storage_dtype(variable),
         name=variable.name,
@@ -52,8 +52,8 @@ def describe_variable(variable: Any, slot_paths: tuple[str, ...], configs: bool 
         aggregation=variable.aggregation,
         synchronization=variable.synchronization,
         overwrite_with_gradient=bool(variable.overwrite_with_gradient),
-        regularizer=_serialized(variable.regularizer, slot_paths[0]) if configs else None,
-        constraint=_serialized(variable.constraint, slot_paths[0]) if configs else None,
+        regularizer=_serialized(variable.regularizer, held_by[0].path) if configs else None,
+        constraint=_serialized(variable.constraint, held_by[0].path) if configs else None,
     )
 
 
@@ -62,11 +62,27 @@ def _serialized(value: Any, where: str) -> Any:
 
 
 def describe_variables(walk: slots.Walk, configs: bool = True) -> tuple[manifest.Variable, ...]:
-    """One record for each variable of a walk."""
-    return tuple(
-        describe_variable(group[0].variable, tuple(slot.path for slot in group), configs)
-        for group in walk.by_variable()
-    )
+    """One record for each variable of a walk.
+
+    Raises:
+        ModelError: if a weight is a view of a variable that no slot holds.
+    """
+    groups = walk.by_variable()
+    for first, *_ in groups:
+        if first.view is not None:
+            raise ModelError(
+                "the weight is a view of a variable that is in none of the models",
+                path=first.path,
+                expected=f"a model that holds {first.variable.path!r}",
+                found=f"its {first.view} only",
+                remedy="save it with the model that it is tied to: {'one': model, 'other': other_model}; or untie it",
+            )
+    return tuple(describe_variable(group[0].variable, slots_of(group), configs) for group in groups)
+
+
+def slots_of(group: Sequence[slots.FoundSlot]) -> tuple[manifest.Slot, ...]:
+    """The slots of one variable as a manifest notes them."""
+    return tuple(manifest.Slot(slot.path, slot.view) for slot in group)
 
 
 def set_facts(variable: Any, spec: manifest.Variable, revive: Callable[[Any], Any]) -> None:
@@ -83,7 +99,7 @@ def set_facts(variable: Any, spec: manifest.Variable, revive: Callable[[Any], An
     )
     if variable.regularizer is None and variable.constraint is None and not (spec.regularizer or spec.constraint):
         return
-    now = describe_variable(variable, tuple(slot.path for slot in spec.slots))
+    now = describe_variable(variable, spec.slots)
     if now.regularizer != spec.regularizer:
         variable.regularizer = None if spec.regularizer is None else revive(spec.regularizer)
     if now.constraint != spec.constraint:

@@ -176,3 +176,48 @@ class BackendError(TiedioError, ImportError):
         >>> issubclass(tiedio.BackendError, ImportError)
         True
     """
+
+
+class TieError(TiedioError, ValueError):
+    """Two weights cannot be tied, or a tie cannot be undone; the models are as they were.
+
+    Example:
+        >>> import keras, tiedio
+        >>> a, b = keras.layers.Dense(2), keras.layers.Dense(2)
+        >>> a.build((None, 3)), b.build((None, 4))
+        (None, None)
+        >>> try:
+        ...     tiedio.tie(b, a, weights=["kernel"])
+        ... except tiedio.TieError as error:
+        ...     print(error.expected, error.found)
+        (4, 2) (3, 2)
+    """
+
+
+class TiedLayerError(TieError, NotImplementedError):
+    """A layer that shares a weight cannot be quantized or adapted alone; `model.quantize` leaves it out with a warning.
+
+    Example:
+        >>> import keras, tiedio
+        >>> a, b = keras.layers.Dense(3), keras.layers.Dense(3)
+        >>> model = keras.Sequential([keras.Input((3,)), a, b])
+        >>> tiedio.tie(b, a)
+        >>> try:
+        ...     b.quantize("int8")
+        ... except tiedio.TiedLayerError as error:
+        ...     print(error.remedy)
+        untie it first: tiedio.untie(layer); or leave the layer as it is
+    """
+
+
+class ViewError(TieError):
+    """A view does not fit the weight that it is to be computed from, or is no view.
+
+    Example:
+        >>> import tiedio
+        >>> try:
+        ...     tiedio.reshape((2, 2)).result_shape((3, 3))
+        ... except tiedio.ViewError as error:
+        ...     print(error.expected)
+        9 elements
+    """

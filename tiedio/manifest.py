@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tiedio import records, strict_json
-from tiedio.errors import DAMAGED, FormatError
+from tiedio.errors import DAMAGED, FormatError, ViewError
+from tiedio.views import NAMES, View
 
-FORMAT = 2
+FORMAT = 3
 """The format version that this tiedio writes. The procedure for raising it stands in docs/format.md."""
 
-READABLE_FORMATS = (1, 2)
+READABLE_FORMATS = (1, 2, 3)
 
 HOOKS = ("variables", "assets", "vocabulary")
 """Where a `Stored` comes from: `save_own_variables`, `save_assets`, or the vocabulary of a lookup layer."""
 
 _NEW_KEYS = {"stored": 2}
+_VIEWS_SINCE = 3
 
 VERSIONS = ("tiedio", "keras", "backend", "floatx", "image_data_format")
 
@@ -40,25 +42,23 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place that holds a variable.
-
-    `view` is kept for weights that are computed from another slot's variable; no format knows a view yet,
-    so it is always `None`.
-    """
+    """A place that holds a variable, or a view of it: a weight that is computed from it at every use."""
 
     path: str
-    view: None = None
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """Two or more slots that hold one variable.
+    """Two or more slots that hold one variable, or views of it.
 
     Args:
         path: the canonical slot, whose path names the tensor in a file.
         slots: the paths of all slots, the canonical one first.
         shape: shape of the variable.
         dtype: dtype of the variable, such as `"float32"`.
+        views: for each slot the view of the variable that stands there, `None` where it is the variable itself;
+            empty if no slot holds a view.
 
     Example:
         >>> from tiedio import Tie
@@ -70,6 +70,19 @@ class Tie:
     slots: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
+    views: tuple[View | None, ...] = ()
+
+    @staticmethod
+    def of(slots: Sequence[Slot], shape: tuple[int, ...], dtype: str) -> Tie:
+        """The tie of these slots.
+
+        Args:
+            slots: the slots, the canonical one first.
+            shape: shape of the variable.
+            dtype: dtype of the variable.
+        """
+        views = tuple(slot.view for slot in slots) if any(slot.view for slot in slots) else ()
+        return Tie(slots[0].path, tuple(slot.path for slot in slots), shape, dtype, views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +179,7 @@ class Manifest:
         >>> tiedio.save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "model.safetensors")
         >>> manifest = tiedio.inspect("model.safetensors")
         >>> (manifest.format, manifest.ties, len(manifest.tensors))
-        (2, (), 2)
+        (3, (), 2)
     """
 
     format: int
@@ -182,11 +195,7 @@ class Manifest:
     @property
     def ties(self) -> tuple[Tie, ...]:
         """Every tie, in the order of the variables."""
-        return tuple(
-            Tie(v.slots[0].path, tuple(s.path for s in v.slots), v.shape, v.dtype)
-            for v in self.variables
-            if len(v.slots) > 1
-        )
+        return tuple(Tie.of(v.slots, v.shape, v.dtype) for v in self.variables if len(v.slots) > 1)
 
     @property
     def shared_objects(self) -> tuple[Object, ...]:
@@ -245,6 +254,7 @@ class Manifest:
                 found="hundreds of levels",
                 remedy=DAMAGED,
             ) from error
+        _require_known_views(manifest, where)
         problems = tuple(_problems(manifest))
         if problems:
             raise FormatError(
@@ -278,6 +288,33 @@ def check_version(version: Any, where: str) -> None:
         )
 
 
+def _require_known_views(manifest: Manifest, where: str) -> None:
+    known = NAMES if manifest.format >= _VIEWS_SINCE else ()
+    for slot in (slot for variable in manifest.variables for slot in variable.slots):
+        if slot.view is not None and slot.view.name not in known:
+            raise FormatError(
+                "unknown view",
+                path=f"{where}: {slot.path}",
+                expected=f"one of {', '.join(known)}" if known else f"none: format {manifest.format} has no views",
+                found=repr(slot.view.name)[:60],
+                remedy="upgrade: pip install --upgrade tiedio",
+            )
+
+
+def _view_problems(variable: Variable) -> Iterator[str]:
+    if variable.slots[0].view is not None:
+        yield f"canonical slot {variable.slots[0].path!r} holds a view"
+    for slot in variable.slots:
+        try:
+            fits = slot.view is None or slot.view.resolved(variable.shape) == slot.view
+        except ViewError:
+            fits = False
+        if not fits:
+            yield f"the view in {slot.path!r} does not fit its variable"
+        elif slot.view is not None and slot.view.is_identity(variable.shape):
+            yield f"the view in {slot.path!r} is the variable itself"
+
+
 def _problems(manifest: Manifest) -> Iterator[str]:
     """Every contradiction inside a manifest that is well formed."""
     yield from (f"version of {name!r} is missing" for name in VERSIONS if name not in manifest.versions)
@@ -293,6 +330,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             if slot.path in slots:
                 yield f"slot {slot.path!r} holds two variables"
             slots[slot.path] = variable.slots[0].path
+        yield from _view_problems(variable)
     for tensor in manifest.tensors if not any(not v.slots for v in manifest.variables) else ():
         if tensor.name in names:
             yield f"tensor {tensor.name!r} stands twice"

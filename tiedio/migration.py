@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-from tiedio import arrays, keras_api, session, slots
+from tiedio import arrays, keras_api, session, slots, values
 from tiedio.errors import MismatchError, one_line
-from tiedio.optimizers import find
+from tiedio.optimizers import find, find_slots
 
 
 def remember(optimizer: Any) -> Callable[[], None]:
@@ -41,7 +42,13 @@ def _inner(optimizer: Any) -> Iterator[Any]:
                 yield one
 
 
-def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[int, Any], path: str) -> None:
+def start_again(
+    optimizer: Any,
+    variables: Sequence[Any] | None,
+    moved: Mapping[int, Any],
+    path: str,
+    parted: Mapping[int, Any] | None = None,
+) -> None:
     """Makes a living optimizer, in place, what it was when it was new.
 
     Args:
@@ -49,10 +56,13 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
         variables: what it is built for, or `None` to leave it unbuilt.
         moved: by identity of a variable that it was built for: the one that took its place.
         path: where the optimizer is, for errors.
+        parted: by identity of a new one among the variables: the one that it was till now, and that stays.
 
     Raises:
         MismatchError: if no new one can be made of its config.
     """
+    sources = parted or {}
+    copies = [(sources[id(v)], v) for v in variables or () if id(v) in sources]
     try:
         with session.outside_name_scopes(), session.untouched_names():
             config = optimizer.get_config()
@@ -62,7 +72,7 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
             new = type(optimizer).from_config(config)
             old, made = ({one.path: one.value for one in find([("", "", side)])} for side in (optimizer, new))
             for place in old.keys() & made.keys():
-                _take_over(old[place], made[place], moved)
+                _take_over(old[place], made[place], moved, copies)
             if variables is not None:
                 new.build(list(variables))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
@@ -80,6 +90,49 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
         vars(old[place]).update(fresh)
 
 
+def forget_functions(model: Any, undo: ExitStack, *names: str) -> None:
+    """Lets a model trace its functions anew: they hold variables that are no longer its own."""
+    for name in names if isinstance(model, keras_api.Model) else ():
+        function = getattr(model, name, None)
+        if function is not None:
+            undo.callback(setattr, model, name, function)
+            getattr(model, f"make_{name}")(force=True)  # not `None`: a callback may load while `fit` is at work
+
+
+def go_on(
+    optimizer: Any,
+    variables: Sequence[Any],
+    moved: Mapping[int, Any],
+    parted: Mapping[int, Any],
+    path: str,
+    undo: ExitStack,
+) -> None:
+    """Builds a living optimizer for other variables; it keeps its state of those that stay.
+
+    Args:
+        optimizer: a built optimizer.
+        variables: what it is built for from now on.
+        moved: by identity of a variable that went: the one that took its place.
+        parted: by identity of a new variable: the one whose state it gets a copy of, where that is of one shape.
+        path: where the optimizer is, for errors.
+        undo: takes the callbacks that put everything back.
+
+    Raises:
+        MismatchError: if no new one can be made of its config.
+    """
+    names = {id(variable): f"v{n}" for n, variable in enumerate(keras_api.optimizer_variables(optimizer))}
+    state = {slot.path: slot.variable for slot in find_slots(find([("", "", optimizer)]), names)}
+    before = [(variable, values.remember(variable)) for variable in state.values()]
+    undo.callback(remember(optimizer))
+    start_again(optimizer, variables, moved, path, parted)
+    came = {id(v): names.get(id(v)) or names.get(id(parted.get(id(v)))) or f"n{n}" for n, v in enumerate(variables)}
+    kept = {id(variable): value for variable, value in before}
+    for slot in find_slots(find([("", "", optimizer)]), came):
+        old = state.get(slot.path)
+        if old is not None and tuple(old.shape) == tuple(slot.variable.shape):
+            values.put_back(slot.variable, kept[id(old)])
+
+
 def _with(value: Any, same: Mapping[int, Any]) -> Any:
     """A value in which optimizers that stay themselves stand for their new making."""
     if isinstance(value, list) and any(id(item) in same for item in value):
@@ -87,7 +140,7 @@ def _with(value: Any, same: Mapping[int, Any]) -> Any:
     return same.get(id(value), value)
 
 
-def _take_over(old: Any, new: Any, moved: Mapping[int, Any]) -> None:
+def _take_over(old: Any, new: Any, moved: Mapping[int, Any], copies: Sequence[tuple[Any, Any]]) -> None:
     """What no config tells: settings that were changed later, and what is excluded from weight decay."""
     for name, value in slots.own_attributes(old).items():
         if isinstance(value, (bool, int, float, str, type(None))) and name in vars(new) and name != "built":
@@ -95,4 +148,5 @@ def _take_over(old: Any, new: Any, moved: Mapping[int, Any]) -> None:
     noted, pattern = keras_api.excluded_from_weight_decay(old, keras_api.optimizer_variables(old))
     if noted or pattern is not None:
         excluded = [moved.get(id(variable), variable) for variable in noted]
+        excluded += [copy for source, copy in copies if any(source is one for one in noted)]
         new.exclude_from_weight_decay(var_list=excluded, var_names=None if pattern is None else [pattern])

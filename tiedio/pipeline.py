@@ -29,8 +29,9 @@ from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.custom import custom_objects_of
 from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
+from tiedio.guarding import guard_ties
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
-from tiedio.manifest import FORMAT, Manifest, Root, Stored, TensorSpec, Variable
+from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
 from tiedio.structure import shape
 from tiedio.structure.audit import audit
 from tiedio.structure.rebuild import Rebuilder
@@ -202,7 +203,7 @@ def _restore(
     for one in stored:
         if one.hook == "vocabulary":
             vocabularies.setdefault(number[one.object], {})[one.key] = values.stored_array(constant, one)
-    specs = {spec.slots[0].path: spec for spec in manifest.variables}
+    specs = {slot.path: _spec_of(spec, slot) for spec in manifest.variables for slot in spec.slots}
     optimizer_paths = tuple(f"{spec.path}/" for spec in manifest.optimizers)
     of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]
     of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths)]
@@ -232,6 +233,7 @@ def _restore(
 
         alias(roots, manifest, of_model, _fresh, revive, foreign)
         walk = slots.walk(roots)
+        guard_ties(walk)
         variables = {slot.path: slot.variable for slot in walk.slots}
         trained = training.NOTHING
         if compile:
@@ -308,6 +310,11 @@ def _stored(manifest: Manifest, compile: bool) -> tuple[Stored, ...]:
     """What hooks stored, without those of optimizers if no model is compiled."""
     optimizers = {optimizer.path for optimizer in manifest.optimizers}
     return tuple(one for one in manifest.stored if compile or one.object not in optimizers)
+
+
+def _spec_of(spec: Variable, slot: Slot) -> Variable:
+    """The record of a variable, with the shape that a slot shows."""
+    return spec if slot.view is None else dataclasses.replace(spec, shape=slot.view.result_shape(spec.shape))
 
 
 def _fresh(spec: Variable) -> Any:

@@ -56,16 +56,6 @@ def decode(kind: Any, value: Any, where: str) -> Any:
         if value is None:
             return None
         return decode(next(a for a in arguments if a is not type(None)), value, where)
-    if kind is type(None) or kind is None:
-        if value is not None:
-            raise FormatError(
-                "unknown view",
-                path=where,
-                expected="null: no format has views yet",
-                found=_short(value),
-                remedy="upgrade: pip install --upgrade tiedio",
-            )
-        return None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise FormatError(
             "wrong kind of value", path=where, expected=kind.__name__, found=_short(value), remedy=DAMAGED

@@ -9,7 +9,7 @@ from typing import Any
 
 from tiedio import describe, keras_api, slots
 from tiedio.errors import MismatchError, TiedioError, one_line
-from tiedio.manifest import Variable
+from tiedio.manifest import Slot, Variable
 from tiedio.slots import FoundSlot, Step
 
 _VARIABLE_STORES = ("trainable_variables", "non_trainable_variables", "variables")
@@ -66,7 +66,9 @@ def retie(
     for group in groups:
         keeper = next((s.variable for s in group.slots if _fits(s.variable, group.record, used)), None)
         if keeper is None:
-            keeper = _another(group.slots[0].variable, group.record)
+            record = group.record
+            old = group.slots[0].variable
+            keeper = another(old, tuple(old.shape), record.created_trainable, record.name, record.path)
         used[id(keeper)] = chosen[group.record.slots[0].path] = keeper
         stale = [slot for slot in group.slots if slot.variable is not keeper]
         changes += [(slot, keeper) for slot in stale]
@@ -75,7 +77,7 @@ def retie(
     touched = {slot.owner: owners[slot.owner] for slot, _ in changes}
     before = {path: {n: list(s) for n, s in keras_api.stores(owner).items()} for path, owner in touched.items()}
     for path, owner in touched.items():
-        undo.callback(_set_stores, owner, before[path])
+        undo.callback(set_stores, owner, before[path])
     for slot, keeper in changes:
         if slot.steps[0][0] == "store":
             raise MismatchError(
@@ -85,8 +87,8 @@ def retie(
                 found="a variable that only its layer's code can reach",
                 remedy="hold the variable in an attribute of its layer",
             )
-        undo.callback(_put, owners[slot.owner], slot.steps, slot.variable, slot.path)
-        _put(owners[slot.owner], slot.steps, keeper, slot.path)
+        undo.callback(put, owners[slot.owner], slot.steps, slot.variable, slot.path)
+        put(owners[slot.owner], slot.steps, keeper, slot.path)
         done.moved[id(slot.variable)] = keeper
         done.kept_alive.append(slot.variable)
         done.paths.append(slot.path)
@@ -104,23 +106,23 @@ def _fits(variable: Any, record: Variable, used: Mapping[int, Any]) -> bool:
     return id(variable) not in used and keras_api.created_trainable(variable) == record.created_trainable
 
 
-def _another(old: Any, record: Variable) -> Any:
+def another(old: Any, shape: tuple[int, ...], created_trainable: bool, name: str, path: str) -> Any:
     """A variable like the old one, for a slot whose variable belongs to another slot."""
     new = keras_api.Variable(
         keras_api.keras.initializers.Zeros(),
-        shape=tuple(old.shape),
+        shape=shape,
         dtype=keras_api.storage_dtype(old),
-        trainable=record.created_trainable,
+        trainable=created_trainable,
         autocast=bool(old._autocast),
         aggregation=old.aggregation,
-        name=record.name,
+        name=name,
     )
     new.regularizer, new.constraint = old.regularizer, old.constraint
-    like = describe.describe_variable(old, ("",), configs=False)
+    like = describe.describe_variable(old, (Slot(""),), configs=False)
     keras_api.set_variable_facts(
         new,
-        name=record.name,
-        path=record.path,
+        name=name,
+        path=path,
         trainable=bool(old.trainable),
         synchronization=like.synchronization,
         overwrite_with_gradient=like.overwrite_with_gradient,
@@ -134,7 +136,12 @@ def _set_trainable(variable: Any, flag: bool, undo: ExitStack) -> None:
         keras_api.set_variable_facts(variable, trainable=flag)
 
 
-def _put(owner: Any, steps: tuple[Step, ...], variable: Any, path: str) -> None:
+def put(owner: Any, steps: tuple[Step, ...], variable: Any, path: str) -> None:
+    """Makes a living object hold a variable or a view.
+
+    Raises:
+        MismatchError: if its place cannot be set.
+    """
     try:
         slots.put(owner, steps, variable)
     except (TiedioError, TypeError, AttributeError) as error:
@@ -150,12 +157,13 @@ def _put(owner: Any, steps: tuple[Step, ...], variable: Any, path: str) -> None:
 def _add(owner: Any, steps: tuple[Step, ...], variable: Any, path: str, undo: ExitStack) -> None:
     """Makes an attribute that the model's code does not make."""
     stores = {name: list(store) for name, store in keras_api.stores(owner).items()}
-    undo.callback(_set_stores, owner, stores)
+    undo.callback(set_stores, owner, stores)
     undo.callback(keras_api.delete_attribute, owner, steps[0][1])
-    _put(owner, steps, variable, path)
+    put(owner, steps, variable, path)
 
 
-def _set_stores(owner: Any, stores: Mapping[str, Sequence[Any]]) -> None:
+def set_stores(owner: Any, stores: Mapping[str, Sequence[Any]]) -> None:
+    """Gives an object the lists that Keras keeps for it."""
     for name, values in stores.items():
         keras_api.set_store(owner, name, values)
 

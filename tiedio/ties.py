@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tiedio import keras_api
+from tiedio.describe import slots_of
 from tiedio.manifest import Tie
 from tiedio.slots import Walk
 
 
 def ties_of(walk: Walk) -> list[Tie]:
-    """Every tie of the walk: a variable that two or more slots hold."""
+    """Every tie of the walk: a variable that two or more slots hold, or views of it."""
     return [
-        Tie(
-            group[0].path,
-            tuple(slot.path for slot in group),
+        Tie.of(
+            slots_of(group),
             tuple(int(size) for size in group[0].variable.shape),
             keras_api.storage_dtype(group[0].variable),
         )

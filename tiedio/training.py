@@ -42,8 +42,7 @@ class Training:
         for slot in self.slots:
             groups.setdefault(id(slot.variable), []).append(slot)
         return tuple(
-            describe.describe_variable(group[0].variable, tuple(slot.path for slot in group))
-            for group in groups.values()
+            describe.describe_variable(group[0].variable, describe.slots_of(group)) for group in groups.values()
         )
 
 

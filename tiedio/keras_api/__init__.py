@@ -38,12 +38,15 @@ from tiedio.keras_api.configs import (
     set_global,
     stamped,
 )
+from tiedio.keras_api.guards import guard, place_of, store_views_too, unguard
+from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
 from tiedio.keras_api.objects import (
     Graph,
     auto_config,
     built_by_default,
     constructor_parameters,
     delete_attribute,
+    flat_layers,
     graph_of,
     has_functional_constructor,
     inner_graph_names,
@@ -68,6 +71,8 @@ from tiedio.keras_api.objects import (
 )
 from tiedio.keras_api.variables import (
     created_trainable,
+    device_of,
+    layout_of,
     names_in_optimizers,
     raw_value,
     set_variable_facts,
@@ -142,4 +147,15 @@ __all__ = [
     "excluded_from_weight_decay",
     "compile_arguments",
     "uncompile",
+    "device_of",
+    "layout_of",
+    "flat_layers",
+    "guard",
+    "place_of",
+    "store_views_too",
+    "unguard",
+    "LiveView",
+    "assignments_ignored",
+    "live_view",
+    "viewed",
 ]

@@ -97,7 +97,8 @@ _LAYER_NAMES = _OPERATION_NAMES | {
     "_dtype_policy", "_input_spec", "_layers", "_loss_ids", "_losses", "_losses_override", "_metrics",
     "_non_trainable_variables", "_parent_path", "_path", "_saved_model_arg_spec", "_saved_model_inputs_spec",
     "_seed_generators", "_supports_masking", "_tracked", "_tracker", "_trainable", "_trainable_variables",
-    "activity_regularizer", "autocast", "build", "built", "call_signature_parameters", "quantize", "supports_jit",
+    "activity_regularizer", "autocast", "build", "built", "call_signature_parameters", "enable_lora",
+    "load_own_variables", "quantize", "save_own_variables", "supports_jit",
 }  # fmt: skip
 _MODEL_NAMES = _LAYER_NAMES | {
     "_compile_loss", "_compile_metrics", "_compute_loss_has_training_arg", "_distribute_strategy",

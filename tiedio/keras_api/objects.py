@@ -24,6 +24,7 @@ from tiedio.keras_api.classes import (
     keras,
     tree,
 )
+from tiedio.keras_api.live_views import LiveView
 
 
 def stores(owner: Any) -> dict[str, list[Any]]:
@@ -62,7 +63,16 @@ def unlocked(owner: Any) -> Iterator[None]:
 
 
 def set_attribute(owner: Any, name: str, value: Any) -> None:
-    """Sets an attribute through Keras and its backend, so that every registry follows, built or not."""
+    """Sets an attribute through Keras and its backend, so that every registry follows, built or not.
+
+    A view is set past them, and what TensorFlow's registry of attributes has there is forgotten (`_delete_tracking`,
+    TensorFlow 2.21): a checkpoint would go on saving it.
+    """
+    if isinstance(value, LiveView):
+        if hasattr(owner, "_delete_tracking"):
+            owner._delete_tracking(name)
+        object.__setattr__(owner, name, value)
+        return
     with unlocked(owner):
         try:
             setattr(owner, name, value)
@@ -94,6 +104,11 @@ def graph_of(model: Any) -> Graph | None:
     if isinstance(model, Sequential) and model._functional is not None:
         return Graph(model._functional)
     return None
+
+
+def flat_layers(layer: Any) -> list[Any]:
+    """A layer and all layers in it that Keras knows of, each once."""
+    return list(layer._flatten_layers())
 
 
 def sequential_layers(model: Any) -> list[Any]:

@@ -43,6 +43,17 @@ def created_trainable(variable: Any) -> bool:
     return own if isinstance(own, bool) else True
 
 
+def device_of(variable: Any) -> str:
+    """The device on which a variable's value is stored; of a view, that of its source."""
+    raw = raw_value(getattr(variable, "source", variable))
+    return str(getattr(raw, "device", ""))
+
+
+def layout_of(variable: Any) -> Any:
+    """The distribution layout that a variable was made with, or `None`; of a view, that of its source."""
+    return getattr(variable, "source", variable)._layout
+
+
 def storage_dtype(variable: Any) -> str:
     """The dtype that the variable is stored in, whatever autocast scope is active."""
     return str(keras.backend.standardize_dtype(variable._dtype))

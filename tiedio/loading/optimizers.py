@@ -8,7 +8,6 @@ from typing import Any
 
 from tiedio import keras_api, migration, slots, training
 from tiedio.errors import MismatchError
-from tiedio.loading.sharing import forget_functions
 from tiedio.loading.work import UNMATCHED, Pair, Work
 from tiedio.manifest import Optimizer
 from tiedio.optimizers import find, find_slots
@@ -59,7 +58,7 @@ def prepare(work: Work, names: Sequence[Mapping[int, str]], moved: Mapping[int, 
             continue
         if _build(work, optimizer, record, names, moved, path, undo):
             for one in sharing:
-                forget_functions(one.model, undo, "train_function")
+                migration.forget_functions(one.model, undo, "train_function")
         loaded[number] = ("", record.path, optimizer)
     if work.options.optimizer and not work.options.prefix:
         left = [one.path for one in work.manifest.optimizers if one.models and one.path not in records]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tiedio import keras_api, retying, slots
+from tiedio import migration, retying, slots
 from tiedio.errors import MismatchError
 from tiedio.loading.work import Pair, Work, is_alike
 from tiedio.weights import Roots
@@ -89,16 +89,7 @@ def require_same_ties(pairs: Sequence[Pair]) -> None:
         )
 
 
-def forget_functions(model: Any, undo: ExitStack, *names: str) -> None:
-    """Lets a model trace its functions anew: they hold variables that are no longer its own."""
-    for name in names if isinstance(model, keras_api.Model) else ():
-        function = getattr(model, name, None)
-        if function is not None:
-            undo.callback(setattr, model, name, function)
-            getattr(model, f"make_{name}")(force=True)  # not `None`: a callback may load while `fit` is at work
-
-
 def forget_all_functions(work: Work, undo: ExitStack) -> None:
     """Lets all models trace their functions anew; one that is not compiled predicts too."""
     for one in work.objects().values():
-        forget_functions(one, undo, "train_function", "test_function", "predict_function")
+        migration.forget_functions(one, undo, "train_function", "test_function", "predict_function")

@@ -52,7 +52,7 @@ def tabulate(walk: slots.Walk) -> Table:
     graphs = {n: g for n, f in enumerate(walk.objects) if (g := keras_api.graph_of(f.value)) is not None}
     nodes = _collect_nodes(graphs)
     constants: dict[str, Any] = {}
-    variables = walk.canonical_slots()
+    variables = walk.canonical_slots() | {id(slot.live): slot.path for slot in walk.slots if slot.view is not None}
     entries = [_describe(found, number, by_path, graphs.get(n), nodes) for n, found in enumerate(walk.objects)]
     for found, entry, places in zip(walk.objects, entries, plan.found_at(entries), strict=True):
         entry["found_at"] = places

@@ -164,7 +164,11 @@ def _assert_same_state(
 ) -> None:
     """Everything but outputs and steps; what spoils the rest comes first: a layer that is two has two kernels."""
     objects = [fault for fault in found.faults if any(f" {kind}" in fault for kind in _OBJECTS)]
-    ties = [fault for fault in found.faults if fault not in objects and " variable" in fault]
+    ties = [
+        fault
+        for fault in found.faults
+        if fault not in objects and any(f" {kind}" in fault for kind in ("variable", "view"))
+    ]
     for part, faults in (
         ("shared objects", iter(objects)),
         ("ties", iter(ties)),
@@ -243,6 +247,9 @@ def _variable_faults(found: Pairing, looks: Mapping[str, Callable[[Any], Any]]) 
 
 def _value_faults(found: Pairing) -> Iterator[str]:
     yield from _variable_faults(found, _VALUES)
+    for a, b, place in found.items("view"):
+        if _whole(a.value) != _whole(b.value):
+            yield f"{place}: the value of the view differs"
     for a, b, place in found.items("constant"):
         if _raw(a) != _raw(b) or tuple(a.shape) != tuple(b.shape):
             yield f"{place}: the constant differs"

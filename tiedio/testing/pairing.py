@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from tiedio.keras_api import LiveView
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What is one object or several; the first kind that fits counts. A model is a layer, a layer an operation.
 _KINDS = {
+    "view": LiveView,
     "variable": keras.Variable,
     "layer": keras.Operation,
     "optimizer": keras.optimizers.Optimizer,
@@ -23,7 +26,7 @@ _KINDS = {
 }
 # Arrays and tensors that are arguments in a functional graph; anywhere else, they are nothing that is saved.
 _CONSTANT = "constant"
-_LEAVES = ("variable", "symbolic tensor", _CONSTANT)
+_LEAVES = ("view", "variable", "symbolic tensor", _CONSTANT)
 
 # Whose objects are not opened: they hold no user's layers, or far too much.
 _LIBRARIES = {"builtins", "functools", "inspect", "jax", "keras", "numpy", "tensorflow", "torch", "weakref"}
@@ -60,7 +63,7 @@ class Pairing:
         """The pairs of a kind with their first place, in the order in which they were met.
 
         Args:
-            kind: `"variable"`, `"layer"` (any operation), `"optimizer"`, `"metric"`, `"seed generator"`,
+            kind: `"variable"`, `"view"`, `"layer"` (any operation), `"optimizer"`, `"metric"`, `"seed generator"`,
                 `"symbolic tensor"` or `"constant"`.
 
         Returns:
@@ -170,7 +173,7 @@ def pair(first: Any, second: Any) -> Pairing:
     if first is not second:
         found.faults += [
             f"{place}: the loaded model holds the original's own {kind}"
-            for kind in ("variable", "layer")
+            for kind in ("variable", "view", "layer")
             for a, b, place in found.items(kind)
             if a is b
         ]
@@ -185,6 +188,10 @@ def _meet_one(found: Pairing, queue: deque[tuple[Any, Any, str]], a: Any, b: Any
         found.faults.append(f"{place}: was a {kind}, is a {_kind(b)}")
     elif found.add(kind, a, b, place) and kind not in _LEAVES:
         queue.append((a, b, place))
+    elif kind == "view":
+        if a.view != b.view:
+            found.faults.append(f"{place}: the view of a variable was a {a.view}, is a {b.view}")
+        _meet_one(found, queue, a.source, b.source, f"{place}.source")
 
 
 _kind_of: dict[type, str | None] = {}

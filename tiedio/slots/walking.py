@@ -12,13 +12,14 @@ from __future__ import annotations
 import itertools
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from tiedio import arrays, keras_api
 from tiedio.errors import ModelError
+from tiedio.views import View
 
 Step = tuple[str, Any]
 """How to go one step down: ("attribute", name), ("index", i), ("key", k), ("member", name), …"""
@@ -56,12 +57,22 @@ class FoundObject:
 
 @dataclass(frozen=True, slots=True)
 class FoundSlot:
-    """A slot of the walk: its path, the canonical path of its owner, the way from the owner, the variable."""
+    """A slot of the walk: its path, the canonical path of its owner, the way from the owner, the variable.
+
+    If the slot holds a view of the variable, `view` says which, and `live` is what stands there.
+    """
 
     path: str
     owner: str
     steps: tuple[Step, ...]
     variable: Any
+    view: View | None = None
+    live: Any = None
+
+    @property
+    def held(self) -> Any:
+        """What stands in the slot: the variable, or a view of it."""
+        return self.variable if self.view is None else self.live
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,11 @@ class Walk:
         groups: dict[int, list[FoundSlot]] = {}
         for slot in self.slots:
             groups.setdefault(id(slot.variable), []).append(slot)
-        return [tuple(sorted(group, key=lambda slot: _is_marked(slot.path))) for group in groups.values()]
+        return [tuple(sorted(group, key=_rank)) for group in groups.values()]
+
+
+def _rank(slot: FoundSlot) -> tuple[bool, bool]:
+    return slot.view is not None, _is_marked(slot.path)
 
 
 def _is_marked(path: str) -> bool:
@@ -148,7 +163,8 @@ def walk(roots: Mapping[str | None, Any]) -> Walk:
         for member in members(owner):
             path, value = join(owner_path, member.segment), member.value
             if is_variable(value):
-                slots.append(FoundSlot(path, owner_path, member.steps, value))
+                variable, view = keras_api.viewed(value)
+                slots.append(FoundSlot(path, owner_path, member.steps, variable, view, value))
                 continue
             if id(value) not in order:
                 order[id(value)] = (path, value)
@@ -174,7 +190,7 @@ def members(owner: Any) -> Iterator[Member]:
     for name, value in sorted(own_attributes(owner).items()):
         for steps, segments, leaf in leaves(value, looked_into):
             held.add(id(leaf))
-            segment = "/".join((mark + _attribute_segment(owner, name), *segments))
+            segment = "/".join((mark + attribute_segment(owner, name), *segments))
             yield Member((("attribute", name), *steps), segment, leaf)
     yield from _argument_members(graph)
     for store, values in keras_api.stores(owner).items():
@@ -219,7 +235,8 @@ def _argument_members(graph: keras_api.Graph | None) -> Iterator[Member]:
                     yield Member((("node", position), ("attribute", kind), *steps), where, leaf)
 
 
-def _attribute_segment(owner: Any, name: str) -> str:
+def attribute_segment(owner: Any, name: str) -> str:
+    """The part of a path that names an attribute."""
     # `_kernel` behind a property `kernel` is shown by the name that users know.
     if name.startswith("_") and isinstance(getattr(type(owner), name[1:], None), property):
         return escape(name[1:])
@@ -256,7 +273,7 @@ def _parts(kind: str, item: Any) -> Iterator[tuple[Step, str, Any]]:
         for index, part in enumerate(item):
             yield ("index", index), str(index), part
     elif kind == "mapping":
-        named = sorted(((_key_segment(key), key) for key in item), key=lambda pair: pair[0])
+        named = sorted(((key_segment(key), key) for key in item), key=lambda pair: pair[0])
         yield from ((("key", key), name, item[key]) for name, key in _unique(named))
     elif kind == "set":
         objects = [(escape(part.name), part) for part in item if classify(type(part)) == "object"]
@@ -292,7 +309,8 @@ def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return named
 
 
-def _key_segment(key: Any) -> str:
+def key_segment(key: Any) -> str:
+    """The part of a path that names a key of a dict."""
     return escape(key) if isinstance(key, str) else f"#{escape(repr(key))}"
 
 
@@ -328,123 +346,3 @@ def _classify(kind: type[Any]) -> str:
 def is_variable(value: Any) -> bool:
     """Whether `value` is a `keras.Variable`."""
     return classify(type(value)) == "variable"
-
-
-def locate(owner: Any, segments: list[str]) -> tuple[Step, ...] | None:
-    """The steps that a path's last segments stand for at `owner`, for a place that may not be there yet."""
-    mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
-    first = segments[0]
-    if first.startswith("@"):
-        return (("store", first[1:]), ("index", int(segments[1]))) if first[1:] in keras_api.stores(owner) else None
-    hidden = [name for name in own_attributes(owner) if mark + _attribute_segment(owner, name) == first]
-    name = hidden[0] if hidden else unquote(first.removeprefix(mark))
-    steps: list[Step] = [("attribute", name)]
-    for segment in segments[1:]:
-        container = get(owner, steps)
-        if isinstance(container, (list, tuple)) and segment.isdigit():
-            steps.append(("index", int(segment)))
-        elif isinstance(container, Mapping):
-            known = [key for key in container if _key_segment(key) == segment]
-            steps.append(("key", known[0] if known else unquote(segment.replace("%empty", ""))))
-        elif container is not MISSING and classify(type(container)) == "plain":
-            steps.append(("attribute", unquote(segment)))
-        else:
-            return None
-    return tuple(steps)
-
-
-# --- get and set by steps ---------------------------------------------------------------------------
-
-
-def get(owner: Any, steps: Iterable[Step]) -> Any:
-    """What `owner` holds at the end of `steps`, or `MISSING`."""
-    value = owner
-    for kind, key in steps:
-        value = _get(arrays.unwrapped(value), kind, key)
-        if value is MISSING:
-            break
-    return value
-
-
-def _get(value: Any, kind: str, key: Any) -> Any:
-    if kind == "attribute":
-        return attributes_of(value).get(key, MISSING)
-    if kind == "index":
-        return value[key] if isinstance(value, (list, tuple, deque)) and key < len(value) else MISSING
-    if kind == "key":
-        return value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
-    if kind == "member":
-        found = [part for part in value if getattr(part, "name", None) == key]
-        return found[0] if len(found) == 1 else MISSING
-    if kind == "store":
-        return keras_api.stores(value).get(key, MISSING)
-    if kind == "layer" and isinstance(value, keras_api.Sequential):
-        layers = keras_api.sequential_layers(value)
-        return layers[key] if key < len(layers) else MISSING
-    graph = keras_api.graph_of(value)
-    if graph is None or kind not in ("operation", "node"):
-        return MISSING
-    if kind == "node":
-        return graph.nodes[key].arguments if key < len(graph.nodes) else MISSING
-    return graph.operations[key] if key < len(graph.operations) else MISSING
-
-
-def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
-    """Makes `owner` hold `value` at the end of `steps`; the owner's tracker learns of it, its order does not.
-
-    Raises:
-        ModelError: if the place cannot be set.
-    """
-    *above, (kind, key) = steps
-    container = arrays.unwrapped(get(owner, above))
-    if kind == "store":
-        return
-    if container is MISSING:
-        raise ModelError(
-            "there is no such place in the rebuilt model",
-            path=str(steps),
-            expected="a container that takes it",
-            found="nothing",
-            remedy="let the class's own code make this place",
-        )
-    if kind == "attribute":
-        keras_api.set_attribute(container, key, value)
-    elif kind == "index" and isinstance(container, tuple):
-        parts = list(container)
-        parts[key : key + 1] = [value]
-        same = type(container)
-        _put_container(owner, tuple(above), same(*parts) if hasattr(container, "_fields") else same(parts))
-    elif kind == "index" and above and above[-1][0] != "store":
-        if key < len(container):
-            container[key] = value
-        else:
-            list.append(container, value)
-    elif kind == "key":
-        dict.__setitem__(container, key, value)
-    elif kind == "member":
-        stale = get(owner, steps)
-        if stale is not MISSING:
-            set.remove(container, stale)
-        set.add(container, value)
-    elif kind == "index":
-        return
-    else:
-        raise ModelError(
-            "a graph cannot take another operation",
-            path=str(steps),
-            expected="an attribute, a list or a dict",
-            found="a place in a functional graph",
-            remedy="build the graph from the layer itself",
-        )
-
-
-def _put_container(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
-    """Replaces a tuple; the arguments of a node are set on the node itself."""
-    if len(steps) == 2 and steps[0][0] == "node":
-        graph = keras_api.graph_of(owner)
-        assert graph is not None
-        node = graph.nodes[steps[0][1]]
-        arguments = {"args": node.arguments.args, "kwargs": node.arguments.kwargs, steps[1][1]: value}
-        keras_api.set_node_arguments(node, arguments["args"], arguments["kwargs"])
-    else:
-        put(owner, steps, value)

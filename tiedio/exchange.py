@@ -1,0 +1,202 @@
+"""Other variables into slots of living models, all or none: places, trackers, orders, optimizers and functions."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from tiedio import guarding, keras_api, migration, retying, slots, values
+from tiedio.container.single import as_bytes
+from tiedio.errors import MismatchError, ModelError, TieError
+from tiedio.slots import FoundSlot
+from tiedio.training import optimizers_of
+from tiedio.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a slot is to hold; `parted` if it is a copy of what it held, for an optimizer's state."""
+
+    slot: FoundSlot
+    new: Any
+    parted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The layers that are changed and the models that hold them, walked together."""
+
+    walk: slots.Walk
+
+    @staticmethod
+    def around(layers: Sequence[Any], models: Any, held: Sequence[Any]) -> Scene:
+        """The scene of some layers.
+
+        Args:
+            layers: the layers.
+            models: a model or several that hold them; `None` for all living ones that hold a part of them, or one
+                of the variables.
+            held: variables and views in slots that are to change.
+        """
+        if models is None:
+            found = _living_models(layers, held)
+        else:
+            found = list(models) if isinstance(models, (list, tuple)) else [models]
+            for model in found:
+                if not isinstance(model, keras_api.Model):
+                    raise TieError(
+                        "this is not a model",
+                        path="models",
+                        expected="a keras.Model, or a list of them",
+                        found=type(model).__name__,
+                        remedy="pass the models that hold the layers, or leave models= out",
+                    )
+        names: dict[str | None, Any] = {}
+        for root in {id(one): one for one in (*layers, *found)}.values():
+            others = (f"{root.name} ({n})" for n in itertools.count(2))
+            names[next(name for name in (root.name, *itertools.islice(others, len(names))) if name not in names)] = root
+        return Scene(slots.walk(names))
+
+    def owners(self) -> dict[str, Any]:
+        """Every object by path."""
+        return {found.path: found.value for found in self.walk.objects}
+
+    def slots_of(self, layer: Any, mine: Sequence[FoundSlot]) -> list[FoundSlot]:
+        """The scene's slots for slots that a walk from the layer itself found."""
+        path_of = self.walk.object_paths()
+        inside = {found.path: found.value for found in slots.walk({None: layer}).objects}
+        known = {(slot.owner, slot.steps): slot for slot in self.walk.slots}
+        return [known[path_of[id(inside[slot.owner])], slot.steps] for slot in mine]
+
+    def models_over(self, paths: set[str]) -> list[Any]:
+        """The models that hold these objects, at any depth, or are one of them."""
+        over = set(paths)
+        holders = {found.path: {holder for holder, _ in found.holders} for found in self.walk.objects}
+        stack = list(paths)
+        while stack:
+            new = holders[stack.pop()] - over
+            over |= new
+            stack.extend(new)
+        return [
+            found.value
+            for found in self.walk.objects
+            if found.path in over and isinstance(found.value, keras_api.Model)
+        ]
+
+
+def _living_models(layers: Sequence[Any], held: Sequence[Any]) -> list[Any]:
+    """The living models that hold one of the layers, a part of one, or one of the variables."""
+    gc.collect()  # what nobody holds any more is not to be changed
+    parts = {id(part) for layer in layers for part in keras_api.flat_layers(layer)}
+    wanted = {id(one) for one in held}
+    models = [one for one in gc.get_objects() if isinstance(one, keras_api.Model)]
+    return [
+        model
+        for model in models
+        if any(id(part) in parts for part in keras_api.flat_layers(model))
+        or any(id(variable) in wanted for variable in model.variables)
+    ]
+
+
+def viewed_again(view: View, wanted: Any) -> Any:
+    """What a view of the old variable becomes if that becomes `wanted`.
+
+    Raises:
+        ViewError: if a view of that view cannot be one view.
+    """
+    variable, inner = keras_api.viewed(wanted)
+    whole = view.after(inner, tuple(int(size) for size in variable.shape))
+    return variable if whole is None else keras_api.live_view(variable, whole)
+
+
+def own_copy(slot: FoundSlot, owner: Any) -> Any:
+    """A new variable with what a slot holds now, named as Keras would name it there."""
+    old = slot.variable
+    path = f"{owner.path}/{old.name}" if isinstance(owner, keras_api.Layer) and owner.path else old.path
+    shape = tuple(int(size) for size in slot.held.shape)
+    new = retying.another(old, shape, keras_api.created_trainable(old), old.name, path)
+    array = values.array_of(old) if slot.view is None else slot.view.apply(values.array_of(old))
+    values.fill(new, as_bytes(array).copy(), slot.path)
+    return new
+
+
+def exchange(scene: Scene, changes: Sequence[Change]) -> None:
+    """Puts other variables into slots; on any error everything is as it was.
+
+    Raises:
+        TieError: if a slot cannot be set, or an optimizer cannot be built for other variables.
+    """
+    owners = scene.owners()
+    touched = {change.slot.owner for change in changes}
+    affected = scene.models_over(touched)
+    try:
+        with ExitStack() as undo:
+            before = {path: {n: list(s) for n, s in keras_api.stores(owners[path]).items()} for path in touched}
+            for path in touched:
+                undo.callback(retying.set_stores, owners[path], before[path])
+            for change in changes:
+                owner, steps = owners[change.slot.owner], change.slot.steps
+                undo.callback(slots.put, owner, steps, change.slot.held)
+                retying.put(owner, steps, change.new, change.slot.path)
+            for path in touched:
+                mine = [change for change in changes if change.slot.owner == path]
+                _rearrange(owners[path], before[path], mine)
+            _let_optimizers_go_on(scene, affected, changes, undo)
+            for model in affected:
+                migration.forget_functions(model, undo, "train_function", "test_function", "predict_function")
+            undo.pop_all()
+    except (MismatchError, ModelError) as error:
+        raise TieError(
+            error.what, path=error.path, expected=error.expected, found=error.found, remedy=error.remedy
+        ) from error
+    guarding.guard_ties(slots.walk(dict(scene.walk.roots)))
+
+
+def _rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence[Change]) -> None:
+    """Each new variable stands in the owner's lists where the old one stood; a view stands in none."""
+    held = {id(member.value): member.value for member in slots.members(owner) if member.steps[0][0] != "store"}
+    placed: set[int] = set()
+    for name, listed in before.items():
+        if name not in ("trainable_variables", "non_trainable_variables"):
+            keras_api.set_store(owner, name, listed)
+            continue
+        new: list[Any] = []
+        for variable in listed:
+            others = [change.new for change in changes if change.slot.held is variable]
+            new.extend([variable] if id(variable) in held or not others else [])
+            new.extend(one for one in others if keras_api.viewed(one)[1] is None)
+        distinct = list({id(one): one for one in new if id(one) not in placed}.values())
+        placed |= {id(one) for one in distinct}
+        keras_api.set_store(owner, name, distinct)
+    for change in changes:
+        if keras_api.viewed(change.new)[1] is None and id(change.new) not in placed:  # a view stood there before
+            trained = keras_api.created_trainable(change.new)
+            name = "trainable_variables" if trained else "non_trainable_variables"
+            listed = list(keras_api.stores(owner)[name])
+            listed.insert(keras_api.place_of(owner, change.new, listed), change.new)
+            keras_api.set_store(owner, name, listed)
+            placed.add(id(change.new))
+
+
+def _let_optimizers_go_on(scene: Scene, affected: Sequence[Any], changes: Sequence[Change], undo: ExitStack) -> None:
+    """Optimizers built for variables that went, or not for those that came, are built anew and keep their state."""
+    walk = slots.walk(dict(scene.walk.roots))
+    alive = {id(group[0].variable): group[0].variable for group in walk.by_variable()}
+    whole = [change for change in changes if change.slot.view is None]
+    moved = {id(change.slot.variable): keras_api.viewed(change.new)[0] for change in whole if not change.parted}
+    parted = {id(change.new): change.slot.variable for change in whole if change.parted}
+    new = {id(change.new) for change in changes}
+    for path, optimizer in optimizers_of(walk):
+        models = [one for one in affected if getattr(one, "optimizer", None) is optimizer]
+        if not models or not optimizer.built:
+            continue
+        built_for = keras_api.optimizer_variables(optimizer)
+        wanted = [v if id(v) in alive else moved.get(id(v)) for v in built_for]
+        wanted += [v for model in models for v in model.trainable_variables if id(v) in new]
+        distinct = list({id(v): v for v in wanted if id(v) in alive}.values())
+        if [id(v) for v in distinct] != [id(v) for v in built_for]:
+            migration.go_on(optimizer, distinct, moved, parted, path, undo)

@@ -1,0 +1,157 @@
+"""`tie` and `untie`: one weight in several built layers, or a weight that is a view of another, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tiedio.errors import TieError
+from tiedio.exchange import Change, Scene, exchange, own_copy, viewed_again
+from tiedio.pairs import Pair, named_weights, pair_weights
+from tiedio.slots import FoundSlot
+from tiedio.views import View
+
+
+def tie(
+    target: Any,
+    source: Any,
+    *,
+    weights: Sequence[str] | Mapping[str, str] | None = None,
+    view: View | None = None,
+    models: Any = None,
+) -> None:
+    """Makes weights of a built layer those of another one: one variable, or a view of it, from now on.
+
+    The source's variable survives, with its value, regularizer, constraint and `trainable` flag; the target's is
+    let go. What else held the target's variable follows, so that no tie is lost. `get_weights` keeps its order.
+    Freezing either layer (`layer.trainable = False`) freezes a shared variable for both; freezing a layer whose
+    weight is a view does not freeze the source. Models that hold the layers trace their functions anew, and an
+    optimizer that is built already goes on with the state of the variables that are left.
+
+    A view is computed from the source's variable at every use, so that gradients reach it. It is no weight of the
+    target: absent from `weights`, `count_params` and `get_weights`.
+
+    A layer that shares a weight refuses `quantize` (but to float8) and `enable_lora`, which would take the weight
+    from one side; `model.quantize` leaves such layers out, with a warning.
+
+    Args:
+        target: a built layer or model, whose weights are replaced.
+        source: a built layer or model, whose weights stay; of a whole model, one of the same structure.
+        weights: which: names of the target's weights, such as `["kernel"]`, or a dict of the target's name → the
+            source's name; `None` for all that have the same name and shape.
+        view: how the target's weights are computed from the source's, such as `tiedio.transpose()`; needs `weights`.
+        models: a model, or a list of them, that hold the layers; `None` to find all that are alive.
+
+    Raises:
+        TieError: if the weights cannot be tied: another shape or dtype, no such weight, a layer that is not built, a
+            weight tied to itself. Nothing was changed then.
+        ViewError: if the view does not fit.
+
+    Example:
+        >>> import keras, tiedio
+        >>> a, b = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 3, padding="valid")
+        >>> inputs = keras.Input((8, 8, 1))
+        >>> model = keras.Model(inputs, [a(inputs), b(inputs)])
+        >>> tiedio.tie(b, a)
+        >>> b.kernel is a.kernel, b.bias is a.bias, len(model.weights)
+        (True, True, 2)
+    """
+    pairs = pair_weights(target, source, weights, view)
+    scene = Scene.around((target, source), models, [pair.target.held for pair in pairs])
+    changes = [change for pair in pairs for change in _changes(scene, pair)]
+    if changes:
+        exchange(scene, changes)
+
+
+def _changes(scene: Scene, pair: Pair) -> list[Change]:
+    """What a pair changes: the target's slot, what else holds the same, and views of it."""
+    old, new = pair.target, pair.wanted
+    found = []
+    for slot in scene.walk.slots:
+        if slot.held is old.held:
+            found.append(Change(slot, new))
+        elif slot.variable is old.held and slot.view is not None:  # a view of what goes: of the new one from now on
+            found.append(Change(slot, viewed_again(slot.view, new)))
+    return found
+
+
+def untie(layer: Any, weights: Sequence[str] | None = None, *, models: Any = None) -> None:
+    """Gives weights of a layer variables of their own, with the values that they have now.
+
+    Regularizer, constraint and `trainable` flag are copied too. An optimizer that is built already goes on: the new
+    variable gets a copy of the state of the one that it shared, or new state if it was a view.
+
+    Args:
+        layer: a built layer or model.
+        weights: names of its weights; `None` for all that are shared.
+        models: a model, or a list of them, that hold the layer; `None` to find all that are alive.
+
+    Raises:
+        TieError: if nothing that is named is shared. Nothing was changed then.
+
+    Example:
+        >>> import keras, tiedio
+        >>> a, b = keras.layers.Dense(3), keras.layers.Dense(3)
+        >>> model = keras.Sequential([keras.Input((3,)), a, b])
+        >>> tiedio.tie(b, a)
+        >>> tiedio.untie(b, ["kernel"])
+        >>> b.kernel is a.kernel, b.bias is a.bias
+        (False, True)
+    """
+    mine = named_weights(layer, weights)
+    scene = Scene.around((layer,), models, [slot.held for slot in mine])
+    inside = scene.slots_of(layer, mine)
+    found = _to_part(scene, inside, by_variable=weights is None)
+    if not found or (weights is not None and len(found) < len(inside)):
+        alone = [slot.path for slot in inside if slot not in found]
+        raise TieError(
+            "the weight is not tied",
+            path=", ".join(alone) or layer.name,
+            expected="a weight that another slot holds too",
+            found="one slot of it in the models that are known",
+            remedy="see tiedio.find_ties(model); pass models= if the model that ties it was not found",
+        )
+    owners = scene.owners()
+    copies: dict[Any, Any] = {}
+    changes = []
+    for slot in found:
+        key = id(slot.held) if weights is None and _is_outside(scene, slot, inside) else slot.path
+        if key not in copies:
+            copies[key] = own_copy(slot, owners[slot.owner])
+        changes.append(Change(slot, copies[key], parted=True))
+    _require_sources(scene, found)
+    exchange(scene, changes)
+
+
+def _to_part(scene: Scene, inside: Sequence[FoundSlot], by_variable: bool) -> list[FoundSlot]:
+    """The slots that get a variable of their own; of those that only the layer itself shares, the first keeps it."""
+    found = []
+    met: set[int] = set()
+    for slot in inside:
+        shared = sum(one.held is slot.held for one in scene.walk.slots) > 1
+        whole = not by_variable or _is_outside(scene, slot, inside)
+        if slot.view is not None or (shared and (whole or id(slot.held) in met)):
+            found.append(slot)
+        met.add(id(slot.held))
+    return found
+
+
+def _is_outside(scene: Scene, slot: FoundSlot, inside: Sequence[FoundSlot]) -> bool:
+    """Whether a slot outside of the layer holds the same."""
+    mine = {one.path for one in inside}
+    return any(one.held is slot.held and one.path not in mine for one in scene.walk.slots)
+
+
+def _require_sources(scene: Scene, parted: Sequence[FoundSlot]) -> None:
+    """Raises `TieError` if the last slot of a variable goes of which other weights are views."""
+    gone = {slot.path for slot in parted}
+    for slot in parted:
+        left = [one for one in scene.walk.slots if one.variable is slot.variable and one.path not in gone]
+        if left and all(one.view is not None for one in left):
+            raise TieError(
+                "other weights are views of this one, which has no other place",
+                path=slot.path,
+                expected="a slot that keeps the variable",
+                found=", ".join(f"{one.path}: {one.view}" for one in left),
+                remedy="untie the layers whose weights are views instead",
+            )
