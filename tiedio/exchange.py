@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +144,7 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
                 retying.put(owner, steps, change.new, change.slot.path)
             for path in touched:
                 mine = [change for change in changes if change.slot.owner == path]
-                _rearrange(owners[path], before[path], mine)
+                retying.rearrange(owners[path], before[path], [(change.slot.held, change.new) for change in mine])
             _let_optimizers_go_on(scene, affected, changes, undo)
             for model in affected:
                 migration.forget_functions(model, undo, "train_function", "test_function", "predict_function")
@@ -154,32 +154,6 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
             error.what, path=error.path, expected=error.expected, found=error.found, remedy=error.remedy
         ) from error
     guarding.guard_ties(slots.walk(dict(scene.walk.roots)))
-
-
-def _rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence[Change]) -> None:
-    """Each new variable stands in the owner's lists where the old one stood; a view stands in none."""
-    held = {id(member.value): member.value for member in slots.members(owner) if member.steps[0][0] != "store"}
-    placed: set[int] = set()
-    for name, listed in before.items():
-        if name not in ("trainable_variables", "non_trainable_variables"):
-            keras_api.set_store(owner, name, listed)
-            continue
-        new: list[Any] = []
-        for variable in listed:
-            others = [change.new for change in changes if change.slot.held is variable]
-            new.extend([variable] if id(variable) in held or not others else [])
-            new.extend(one for one in others if keras_api.viewed(one)[1] is None)
-        distinct = list({id(one): one for one in new if id(one) not in placed}.values())
-        placed |= {id(one) for one in distinct}
-        keras_api.set_store(owner, name, distinct)
-    for change in changes:
-        if keras_api.viewed(change.new)[1] is None and id(change.new) not in placed:  # a view stood there before
-            trained = keras_api.created_trainable(change.new)
-            name = "trainable_variables" if trained else "non_trainable_variables"
-            listed = list(keras_api.stores(owner)[name])
-            listed.insert(keras_api.place_of(owner, change.new, listed), change.new)
-            keras_api.set_store(owner, name, listed)
-            placed.add(id(change.new))
 
 
 def _let_optimizers_go_on(scene: Scene, affected: Sequence[Any], changes: Sequence[Change], undo: ExitStack) -> None:

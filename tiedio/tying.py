@@ -128,7 +128,7 @@ def _to_part(scene: Scene, inside: Sequence[FoundSlot], by_variable: bool) -> li
     found = []
     met: set[int] = set()
     for slot in inside:
-        shared = sum(one.held is slot.held for one in scene.walk.slots) > 1
+        shared = sum(one.variable is slot.variable for one in scene.walk.slots) > 1
         whole = not by_variable or _is_outside(scene, slot, inside)
         if slot.view is not None or (shared and (whole or id(slot.held) in met)):
             found.append(slot)
@@ -137,9 +137,9 @@ def _to_part(scene: Scene, inside: Sequence[FoundSlot], by_variable: bool) -> li
 
 
 def _is_outside(scene: Scene, slot: FoundSlot, inside: Sequence[FoundSlot]) -> bool:
-    """Whether a slot outside of the layer holds the same."""
+    """Whether a slot outside of the layer holds the same variable, or a view of it."""
     mine = {one.path for one in inside}
-    return any(one.held is slot.held and one.path not in mine for one in scene.walk.slots)
+    return any(one.variable is slot.variable and one.path not in mine for one in scene.walk.slots)
 
 
 def _require_sources(scene: Scene, parted: Sequence[FoundSlot]) -> None:
