@@ -603,3 +603,17 @@ def test_a_model_that_nobody_holds_any_more_is_not_in_the_way() -> None:
     tiedio.tie(b, a)
     model.train_on_batch(X, X)
     assert b.kernel is a.kernel
+
+
+def test_a_view_that_was_set_by_hand_is_refused_by_save(tmp_path: Path) -> None:
+    model, encoder, decoder = autoencoder()
+    tiedio.tie(decoder, encoder, weights=["kernel"], view=tiedio.transpose())
+    other = layers.Dense(6, name="other")
+    third = keras.Sequential([keras.Input((3,)), other])
+    other._tracker.unlock()
+    other._kernel = decoder._kernel
+    with pytest.raises(tiedio.ModelError, match="set by hand"):
+        tiedio.save({"model": model, "third": third}, tmp_path / "model.safetensors")
+    tiedio.untie(other)
+    tiedio.tie(other, encoder, weights=["kernel"], view=tiedio.transpose())
+    tiedio.save({"model": model, "third": third}, tmp_path / "model.safetensors")
