@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
+    from tiedio.serialization import serializable
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "load_weights",
     "find_ties",
     "inspect",
+    "serializable",
     "Manifest",
     "Report",
     "Tie",
@@ -57,6 +59,7 @@ _HOMES = {
     "load_weights": "tiedio.api",
     "find_ties": "tiedio.api",
     "inspect": "tiedio.inspection",
+    "serializable": "tiedio.serialization",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",

@@ -19,6 +19,7 @@ from tiedio import (
     keras_api,
     optimizers,
     plain,
+    serialization,
     session,
     slots,
     strict_json,
@@ -207,6 +208,14 @@ def _restore(
     of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]
     of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths)]
 
+    stand_ins: dict[str, Any] = {}
+
+    def stand_in(path: str) -> Any:
+        """One variable for each path: what was handed to two places was one there, too."""
+        if path not in stand_ins:
+            stand_ins[path] = _fresh(specs[path])
+        return stand_ins[path]
+
     def read_constant(name: str) -> Any:
         spec = constants[name]
         return constant(name).view(values.numpy_dtype(spec.dtype)).reshape(spec.shape)
@@ -218,7 +227,7 @@ def _restore(
             [record.path for record in manifest.objects],
             custom_objects=custom_objects,
             safe_mode=safe_mode,
-            variable=lambda path: _fresh(specs[path]),
+            variable=stand_in,
             constant=read_constant,
             foreign=foreign,
             vocabularies=vocabularies,
@@ -233,6 +242,8 @@ def _restore(
         alias(roots, manifest, of_model, _fresh, revive, foreign)
         walk = slots.walk(roots)
         variables = {slot.path: slot.variable for slot in walk.slots}
+        replaced = {id(stale): variables[path] for path, stale in stand_ins.items()}
+        serialization.replace_variables(objects, replaced)
         trained = training.NOTHING
         if compile:
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)

@@ -23,7 +23,7 @@ class Rebuilder:
         paths: canonical path of each object, by number, for errors.
         custom_objects: classes and functions by name.
         safe_mode: as in `load`.
-        variable: canonical slot path → a stand-in for a live variable that is an argument of a node.
+        variable: canonical slot path → a stand-in for a live variable that is an argument of a node or constructor.
         constant: name of a constant → its NumPy array.
         foreign: objects, by identity, that belong to another model and must not be found.
         vocabularies: tokens and weights of lookup layers, by number: their calls may need them.
@@ -60,7 +60,7 @@ class Rebuilder:
         for n, entry in enumerate(self.entries):
             for position, (owner, _) in enumerate(entry["held"]):
                 self.held_by.setdefault(owner, []).append((n, position))
-        self.reference: dict[str, Reference] = {"$object": self._stub}
+        self.reference: dict[str, Reference] = {"$object": self._stub, "$variable": variable}
         self.argument_reference: dict[str, Reference] = {
             "$tensor": lambda where: self.node(where[0]).outputs[where[1]],
             "$variable": variable,
@@ -128,10 +128,10 @@ class Rebuilder:
             return False
         if "config" not in entry or entry["kind"] != "object":
             return True
-        inside = {id(found.value): 0 for found in slots.walk({None: value}).objects[1:]}
+        inside = configs.Inside({id(found.value): 0 for found in slots.walk({None: value}).objects[1:]})
         try:
             config = keras_api.stamped(value.get_config)
-        except (NotImplementedError, TypeError):
+        except (NotImplementedError, TypeError, TiedioError):
             return True
         now = configs.without_identity(configs.encode(config, inside, entry["name"] or ""))
         then = configs.without_identity(entry["config"])
