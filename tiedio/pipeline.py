@@ -29,7 +29,7 @@ from tiedio import (
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.custom import custom_objects_of
-from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
+from tiedio.errors import DAMAGED, FormatError, MismatchError, ModelError, TiedioError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Stored, TensorSpec, Variable
 from tiedio.structure import shape
@@ -212,6 +212,14 @@ def _restore(
 
     def stand_in(path: str) -> Any:
         """One variable for each path: what was handed to two places was one there, too."""
+        if path not in specs:
+            raise FormatError(
+                "the structure names a variable that the manifest does not have",
+                path=parsed.path,
+                expected="the canonical slot of a variable",
+                found=repr(path)[:100],
+                remedy=DAMAGED,
+            )
         if path not in stand_ins:
             stand_ins[path] = _fresh(specs[path])
         return stand_ins[path]

@@ -148,6 +148,8 @@ def _parameters(cls: Any) -> dict[str, inspect.Parameter]:
 
 
 def _accepts(cls: Any, name: str) -> bool:
+    if issubclass(cls, keras_api.Sequential) and name not in ("name", "trainable"):
+        return False
     parameters = _parameters(cls)
     named = parameters.get(name)
     if named is not None and named.kind not in (named.VAR_POSITIONAL, named.VAR_KEYWORD):
