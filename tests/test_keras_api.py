@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import tiedio
 from tiedio import keras_api
 
 ONES = np.ones((2, 3), "float32")
@@ -156,7 +157,34 @@ def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
         thing = live(kind)
         seen |= set(vars(thing))
         known |= keras_api.bookkeeping_names(thing)
-    assert known - seen - DURING == set()
+    # What is not Keras's own is what `guards` sets: no more, and all of it.
+    assert known - seen - DURING == set(vars(tied_layer())) - set(vars(plain_layer()))
+
+
+def plain_layer() -> Any:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    return layer
+
+
+def tied_layer() -> Any:
+    """A layer that shares a weight, and holds a view, with everything that `guards` sets in it."""
+    layer = plain_layer()
+    keras_api.guard(layer, "a tie")
+    keras_api.set_attribute(layer, "bias", keras_api.live_view(keras.Variable(np.ones((1, 2))), tiedio.reshape((2,))))
+    keras_api.store_views_too(layer)
+    return layer
+
+
+def test_what_a_tied_layer_keeps_is_bookkeeping_too() -> None:
+    added = set(vars(tied_layer())) - set(vars(plain_layer()))
+    assert added == {"enable_lora", "save_own_variables", "load_own_variables"}
+    assert {*added, "quantize"} <= keras_api.bookkeeping_names(tied_layer())
+    layer = tied_layer()
+    keras_api.unguard(layer)
+    keras_api.set_attribute(layer, "bias", keras.Variable(np.ones(2)))
+    keras_api.store_views_too(layer)
+    assert set(vars(layer)) == set(vars(plain_layer()))
 
 
 def test_a_weight_of_keras_s_layers_is_never_taken_for_bookkeeping() -> None:
