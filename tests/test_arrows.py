@@ -20,7 +20,7 @@ FLOORS: dict[float, set[str]] = {
     2: {"container", "keras_api", "arrays"},
     2.5: {"session"},
     3: {"manifest", "slots", "configs", "report"},
-    3.5: {"describe", "plain", "values", "matching", "guarding", "pairs"},
+    3.5: {"describe", "plain", "values", "matching", "guarding", "pairs", "serialization"},
     3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom"},
     4: {"ties", "structure", "alias", "training", "closing", "plot", "inspection", "retying", "migration"},
     4.5: {"pipeline", "weights"},

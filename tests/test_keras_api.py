@@ -427,3 +427,33 @@ def test_an_overridden_method_is_told_from_an_inherited_one() -> None:
     assert not keras_api.overrides(Own(), "get_config")
     assert not keras_api.overrides(Own(), "from_config")
     assert keras_api.overrides(keras.layers.BatchNormalization(), "build", keras.layers.Layer)
+
+
+def test_it_is_known_whether_a_config_is_being_stamped() -> None:
+    seen: list[bool] = []
+
+    class Looks(keras.layers.Layer):
+        def get_config(self) -> Any:
+            seen.append(keras_api.is_stamping())
+            return super().get_config()
+
+    keras_api.stamped(lambda: [keras.layers.TimeDistributed(Looks())])
+    keras.saving.serialize_keras_object(Looks())
+    assert seen == [True, False]
+
+
+def test_the_base_config_is_that_of_a_plain_layer() -> None:
+    dense = keras.layers.Dense(1, name="a", activity_regularizer="l2", dtype="mixed_float16")
+    assert set(keras_api.base_config(dense)) == {"name", "trainable", "dtype", "activity_regularizer"}
+    assert set(keras_api.base_config(functional())) == {"name", "trainable", "dtype"}
+
+
+def test_a_policy_that_its_name_tells_is_that_name() -> None:
+    policies = keras.dtype_policies
+    plain = policies.DTypePolicy("mixed_float16")
+    assert keras_api.plain_policy(policies.serialize(plain)) == keras_api.plain_policy(plain) == "mixed_float16"
+    quantized = policies.get("int8_from_float32")
+    assert keras_api.plain_policy(policies.serialize(quantized)) == quantized
+    assert isinstance(keras_api.plain_policy(policies.DTypePolicyMap()), policies.DTypePolicyMap)
+    assert keras_api.plain_policy("float32") == "float32"
+    assert keras_api.plain_policy(None) is None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
+    from tiedio.serialization import serializable
     from tiedio.tying import tie, untie
     from tiedio.views import View, reshape, slice, transpose  # noqa: A004 - as keras.ops.slice
 
@@ -42,6 +43,7 @@ __all__ = [
     "reshape",
     "slice",
     "inspect",
+    "serializable",
     "Manifest",
     "Report",
     "Tie",
@@ -80,6 +82,7 @@ _HOMES = {
     "TiedLayerError": "tiedio.errors",
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
+    "serializable": "tiedio.serialization",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from tiedio import keras_api, slots
+from tiedio import keras_api, serialization, slots
 from tiedio.errors import ModelError
 
 
@@ -34,6 +34,7 @@ def custom_objects_of(walk: slots.Walk) -> dict[str, Any]:
         elif hasattr(value, "get_config") and not isinstance(value, type):
             _note(custom, type(value))
             pending.extend(slots.own_attributes(value).values())
+            pending.extend(serialization.arguments_of(value).values())
     return custom
 
 

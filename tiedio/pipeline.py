@@ -19,6 +19,7 @@ from tiedio import (
     keras_api,
     optimizers,
     plain,
+    serialization,
     session,
     slots,
     strict_json,
@@ -28,7 +29,7 @@ from tiedio import (
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.custom import custom_objects_of
-from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
+from tiedio.errors import DAMAGED, FormatError, MismatchError, ModelError, TiedioError
 from tiedio.guarding import guard_ties
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
@@ -208,6 +209,22 @@ def _restore(
     of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]
     of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths)]
 
+    stand_ins: dict[str, Any] = {}
+
+    def stand_in(path: str) -> Any:
+        """One variable for each path: what was handed to two places was one there, too."""
+        if path not in specs:
+            raise FormatError(
+                "the structure names a variable that the manifest does not have",
+                path=parsed.path,
+                expected="the canonical slot of a variable",
+                found=repr(path)[:100],
+                remedy=DAMAGED,
+            )
+        if path not in stand_ins:
+            stand_ins[path] = _fresh(specs[path])
+        return stand_ins[path]
+
     def read_constant(name: str) -> Any:
         spec = constants[name]
         return constant(name).view(values.numpy_dtype(spec.dtype)).reshape(spec.shape)
@@ -219,7 +236,7 @@ def _restore(
             [record.path for record in manifest.objects],
             custom_objects=custom_objects,
             safe_mode=safe_mode,
-            variable=lambda path: _fresh(specs[path]),
+            variable=stand_in,
             constant=read_constant,
             foreign=foreign,
             vocabularies=vocabularies,
@@ -235,6 +252,9 @@ def _restore(
         walk = slots.walk(roots)
         guard_ties(walk)
         variables = {slot.path: slot.variable for slot in walk.slots}
+        held = {slot.path: slot.held for slot in walk.slots}
+        replaced = {id(stale): held[path] for path, stale in stand_ins.items()}
+        serialization.replace_variables(objects, replaced)
         trained = training.NOTHING
         if compile:
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)

@@ -28,12 +28,15 @@ from tiedio.keras_api.classes import (
 )
 from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables, uncompile
 from tiedio.keras_api.configs import (
+    base_config,
     class_reference,
     deserialize,
     get_global,
     global_attribute,
+    is_stamping,
     known_objects,
     names_a_layer,
+    plain_policy,
     public_symbol,
     set_global,
     stamped,
@@ -132,6 +135,9 @@ __all__ = [
     "set_global",
     "global_attribute",
     "stamped",
+    "is_stamping",
+    "base_config",
+    "plain_policy",
     "known_objects",
     "deserialize",
     "class_reference",

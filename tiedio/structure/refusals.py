@@ -211,7 +211,8 @@ def _refuse_captured_state(path: str, function: types.FunctionType) -> None:
                     path=path or "the model",
                     expected="a layer that holds what it shares in an attribute",
                     found=f"function {function.__qualname__!r} reads {name!r} ({type(leaf).__name__})",
-                    remedy="write a layer that takes the other layer as a constructor argument",
+                    remedy="write a layer that takes the other layer as a constructor argument, and decorate it with"
+                    " @tiedio.serializable",
                 )
             inner = getattr(value, "__func__", getattr(value, "func", value))
             if isinstance(inner, types.FunctionType) and id(inner) not in seen:
