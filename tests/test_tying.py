@@ -253,3 +253,29 @@ def test_a_live_variable_in_a_graph_follows_its_weight() -> None:
     expected = (X @ np.array(a.kernel)) @ np.array(a.kernel) @ np.array(a.kernel)
     assert np.allclose(np.array(model(X)), expected, atol=1e-5)
     assert_round_trip(model, X)
+
+
+@tiedio.serializable(package="tests_tying")
+class Given(layers.Layer):
+    """Is given a variable, and multiplies by it."""
+
+    def __init__(self, shared: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.shared = shared
+
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.matmul(inputs, self.shared)
+
+
+def test_a_variable_that_was_a_constructors_argument_follows_and_is_untied() -> None:
+    a, b = layers.Dense(6, name="a"), layers.Dense(6, name="b")
+    for layer in (a, b):
+        layer.build((None, 6))
+    given = Given(b.kernel, name="given")
+    model = chain(a, b, given)
+    tiedio.tie(b, a)
+    assert given.shared is a.kernel
+    assert_round_trip(model, X, X)
+    tiedio.untie(given)
+    assert given.shared is not a.kernel
+    assert_round_trip(model, X, X)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import guarding, keras_api, migration, retying, slots, values
+from tiedio import guarding, keras_api, migration, retying, serialization, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError, ModelError, TieError
 from tiedio.slots import FoundSlot
@@ -152,6 +152,7 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
             for path in touched:
                 mine = [change for change in changes if change.slot.owner == path]
                 retying.rearrange(owners[path], before[path], [(change.slot.held, change.new) for change in mine])
+                serialization.follow(owners[path], {id(change.slot.held): change.new for change in mine}, undo)
             _let_optimizers_go_on(scene, affected, changes, undo)
             for model in affected:
                 migration.forget_functions(model, undo, "train_function", "test_function", "predict_function")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, TypeVar, overload
 
 from tiedio import arrays, configs, keras_api, slots
@@ -214,6 +215,14 @@ def takes_tensors(value: Any) -> bool:
     """Whether symbolic tensors were handed to a serializable class: then it is made as `keras.Model` is."""
     flat = keras_api.tree.flatten(list(arguments_of(value).values()))
     return any(isinstance(item, keras_api.KerasTensor) for item in flat)
+
+
+def follow(owner: Any, new: Mapping[int, Any], undo: ExitStack) -> None:
+    """Lets the note of one object speak of other variables; `undo` takes it back."""
+    noted = arguments_of(owner)
+    if noted:
+        undo.callback(noted.update, dict(noted))
+        replace_variables([owner], new)
 
 
 def replace_variables(values: Iterable[Any], new: Mapping[int, Any]) -> None:
