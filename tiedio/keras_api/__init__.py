@@ -38,6 +38,7 @@ from tiedio.keras_api.configs import (
     set_global,
     stamped,
 )
+from tiedio.keras_api.functions import living
 from tiedio.keras_api.objects import (
     Graph,
     auto_config,
@@ -128,6 +129,7 @@ __all__ = [
     "global_attribute",
     "stamped",
     "known_objects",
+    "living",
     "deserialize",
     "class_reference",
     "names_a_layer",
