@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiedio.api import find_ties, load, load_weights, save, save_weights
+    from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
     from tiedio.errors import (
         BackendError,
         FormatError,
@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "save_weights",
     "load_weights",
+    "clone",
     "find_ties",
     "tie",
     "untie",
@@ -71,6 +72,7 @@ _HOMES = {
     "load": "tiedio.api",
     "save_weights": "tiedio.api",
     "load_weights": "tiedio.api",
+    "clone": "tiedio.api",
     "find_ties": "tiedio.api",
     "tie": "tiedio.tying",
     "untie": "tiedio.tying",

@@ -41,6 +41,7 @@ from tiedio.keras_api.configs import (
     set_global,
     stamped,
 )
+from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import guard, place_of, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
 from tiedio.keras_api.objects import (
@@ -139,6 +140,7 @@ __all__ = [
     "base_config",
     "plain_policy",
     "known_objects",
+    "living",
     "deserialize",
     "class_reference",
     "names_a_layer",

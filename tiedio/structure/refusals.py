@@ -24,14 +24,11 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
             _refuse_attribute(slots.join(found.path, name), value)
         for function in _functions(slots.own_attributes(found.value).values()):
             _refuse_captured_state(found.path, function)
-        if type(found.value).__name__ == "Lambda":
-            _refuse_globals(found.path, _functions((found.value.function,)))
     for slot in walk.slots:
         for part in (slot.variable.regularizer, slot.variable.constraint):
             _refuse_held_state(slot.path, part, keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
             for function in _functions((part,)):
                 _refuse_captured_state(slot.path, function)
-            _refuse_globals(slot.path, _functions((part,)))
         if keras_api.storage_dtype(slot.variable) == "string":
             raise ModelError(
                 "a variable of strings cannot be stored",
@@ -41,6 +38,18 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
                 remedy="keep vocabularies in the layer's config",
             )
     describe.require_seen(walk)
+
+
+def refuse_lambdas(walk: slots.Walk, optimizer: bool) -> None:
+    """Raises `ModelError` if a lambda reads names of its module, which a file does not carry."""
+    for found in walk.objects:
+        if type(found.value).__name__ == "Lambda":
+            _refuse_globals(found.path, _functions((found.value.function,)))
+        if optimizer and isinstance(found.value, keras_api.Model) and found.value.compiled:
+            arguments = keras_api.compile_arguments(found.value)
+            _refuse_globals(slots.join(found.path, "@compile"), _functions((arguments,)))
+    for slot in walk.slots:
+        _refuse_globals(slot.path, _functions((slot.variable.regularizer, slot.variable.constraint)))
 
 
 def _refuse_saved_model(found: slots.FoundObject) -> None:
@@ -115,7 +124,6 @@ def refuse_in_compile(path: str, arguments: Any) -> None:
     """Raises `ModelError` if a loss or metric holds a layer or variable, or is a function that reads one."""
     for function in _functions((arguments,)):
         _refuse_captured_state(path, function)
-    _refuse_globals(path, _functions((arguments,)))
     stack = [arguments]
     while stack:
         value = stack.pop()
@@ -141,8 +149,8 @@ def _refuse_held_state(path: str, value: Any, *kinds: type, variables: bool = Tr
                     path="/".join((path, type(value).__name__, name, *segments)),
                     expected="state in the layers of the model only",
                     found=type(leaf).__name__,
-                    remedy="move it into a layer (add_loss, add_weight), or save with optimizer=False and compile"
-                    " after loading",
+                    remedy="move it into a layer (add_loss, add_weight), or pass optimizer=False and compile"
+                    " afterwards",
                 )
 
 
