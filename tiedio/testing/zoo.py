@@ -27,6 +27,8 @@ from tiedio.testing import (  # noqa: F401
     zoo_subclassed,
     zoo_subclassed_state,
     zoo_systems,
+    zoo_tied,
+    zoo_tied_classes,
     zoo_training,
 )
 from tiedio.testing.zoo_base import BUILDERS, Case
