@@ -31,7 +31,7 @@ from tiedio.custom import custom_objects_of
 from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Stored, TensorSpec, Variable
-from tiedio.structure import shape
+from tiedio.structure import hidden, shape
 from tiedio.structure.audit import audit
 from tiedio.structure.rebuild import Rebuilder
 from tiedio.structure.refusals import refuse_in_compile
@@ -346,6 +346,7 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
             )
             fill(restored, lambda name: as_bytes(values.array_of(snapshot.sources[name])), check=True)
             plain.compare(snapshot.walk, restored.walk)
+            hidden.compare(snapshot.walk, restored.walk)
             if snapshot.training["models"]:
                 training.compare(snapshot.walk, restored.walk)
             again = tabulate(restored.walk)
