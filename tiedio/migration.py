@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from tiedio import arrays, keras_api, session, slots
@@ -41,7 +41,13 @@ def _inner(optimizer: Any) -> Iterator[Any]:
                 yield one
 
 
-def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[int, Any], path: str) -> None:
+def start_again(
+    optimizer: Any,
+    variables: Sequence[Any] | None,
+    moved: Mapping[int, Any],
+    path: str,
+    alive: Container[int] = (),
+) -> None:
     """Makes a living optimizer, in place, what it was when it was new.
 
     Args:
@@ -49,6 +55,7 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
         variables: what it is built for, or `None` to leave it unbuilt.
         moved: by identity of a variable that it was built for: the one that took its place.
         path: where the optimizer is, for errors.
+        alive: identities of the variables of the models; one of them that moved stands in other places still.
 
     Raises:
         MismatchError: if no new one can be made of its config.
@@ -62,7 +69,7 @@ def start_again(optimizer: Any, variables: Sequence[Any] | None, moved: Mapping[
             new = type(optimizer).from_config(config)
             old, made = ({one.path: one.value for one in find([("", "", side)])} for side in (optimizer, new))
             for place in old.keys() & made.keys():
-                _take_over(old[place], made[place], moved)
+                _take_over(old[place], made[place], moved, alive)
             if variables is not None:
                 new.build(list(variables))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
@@ -87,7 +94,7 @@ def _with(value: Any, same: Mapping[int, Any]) -> Any:
     return same.get(id(value), value)
 
 
-def _take_over(old: Any, new: Any, moved: Mapping[int, Any]) -> None:
+def _take_over(old: Any, new: Any, moved: Mapping[int, Any], alive: Container[int]) -> None:
     """What no config tells: settings that were changed later, and what is excluded from weight decay."""
     for name, value in slots.own_attributes(old).items():
         if isinstance(value, (bool, int, float, str, type(None))) and name in vars(new) and name != "built":
@@ -95,4 +102,5 @@ def _take_over(old: Any, new: Any, moved: Mapping[int, Any]) -> None:
     noted, pattern = keras_api.excluded_from_weight_decay(old, keras_api.optimizer_variables(old))
     if noted or pattern is not None:
         excluded = [moved.get(id(variable), variable) for variable in noted]
+        excluded += [variable for variable in noted if id(variable) in moved and id(variable) in alive]
         new.exclude_from_weight_decay(var_list=excluded, var_names=None if pattern is None else [pattern])

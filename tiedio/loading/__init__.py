@@ -58,6 +58,7 @@ def load_into(
             if done.paths:
                 sharing.forget_all_functions(work, undo)
                 pairs = sharing.after(work, pairs, roots)
+                optimizers.follow(work, done, undo)
             sharing.require_same_ties(pairs)
             places.compare_extra_places(work, pairs)
         places.compare_flags(work, pairs)
