@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tiedio import arrays, keras_api, session, slots
@@ -46,7 +46,7 @@ def start_again(
     variables: Sequence[Any] | None,
     moved: Mapping[int, Any],
     path: str,
-    alive: Container[int] = (),
+    instead: Mapping[int, Sequence[Any]] | None = None,
 ) -> None:
     """Makes a living optimizer, in place, what it was when it was new.
 
@@ -55,7 +55,7 @@ def start_again(
         variables: what it is built for, or `None` to leave it unbuilt.
         moved: by identity of a variable that it was built for: the one that took its place.
         path: where the optimizer is, for errors.
-        alive: identities of the variables of the models; one of them that moved stands in other places still.
+        instead: by identity of a variable: those that are left out of weight decay in its place; default: `moved`.
 
     Raises:
         MismatchError: if no new one can be made of its config.
@@ -69,7 +69,7 @@ def start_again(
             new = type(optimizer).from_config(config)
             old, made = ({one.path: one.value for one in find([("", "", side)])} for side in (optimizer, new))
             for place in old.keys() & made.keys():
-                _take_over(old[place], made[place], moved, alive)
+                _take_over(old[place], made[place], instead or {key: [one] for key, one in moved.items()})
             if variables is not None:
                 new.build(list(variables))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
@@ -94,13 +94,12 @@ def _with(value: Any, same: Mapping[int, Any]) -> Any:
     return same.get(id(value), value)
 
 
-def _take_over(old: Any, new: Any, moved: Mapping[int, Any], alive: Container[int]) -> None:
+def _take_over(old: Any, new: Any, instead: Mapping[int, Sequence[Any]]) -> None:
     """What no config tells: settings that were changed later, and what is excluded from weight decay."""
     for name, value in slots.own_attributes(old).items():
         if isinstance(value, (bool, int, float, str, type(None))) and name in vars(new) and name != "built":
             vars(new)[name] = value
     noted, pattern = keras_api.excluded_from_weight_decay(old, keras_api.optimizer_variables(old))
     if noted or pattern is not None:
-        excluded = [moved.get(id(variable), variable) for variable in noted]
-        excluded += [variable for variable in noted if id(variable) in moved and id(variable) in alive]
+        excluded = [one for variable in noted for one in instead.get(id(variable), [variable])]
         new.exclude_from_weight_decay(var_list=excluded, var_names=None if pattern is None else [pattern])

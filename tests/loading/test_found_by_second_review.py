@@ -122,9 +122,18 @@ def test_what_is_left_out_of_weight_decay_follows_a_restored_tie(
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_both_are_left_out_of_weight_decay_when_a_tie_is_undone(path: Path, trained: bool) -> None:
-    tiedio.save_weights(pair(tied=False, trained=True), path)
+def test_where_a_tie_is_undone_the_file_says_what_is_left_out_of_weight_decay(path: Path, trained: bool) -> None:
+    model = pair(tied=False, trained=True)
+    tiedio.save_weights(model, path)
     other = pair(tied=True, trained=trained, seed=1)
+    tiedio.load_weights(other, path, ties="restore")
+    assert decays(other) == decays(model) == [True, True, False, True, True, True]
+    assert step(other) == step(model)
+
+
+def test_both_are_left_out_of_weight_decay_when_a_tie_is_undone_and_the_file_does_not_say(path: Path) -> None:
+    tiedio.save_weights(pair(tied=False, trained=True), path, optimizer=False)
+    other = pair(tied=True, trained=False, seed=1)
     tiedio.load_weights(other, path, ties="restore")
     assert other.get_layer("two").kernel is not other.get_layer("one").kernel
     kernels = [other.get_layer(name).kernel for name in ("one", "two")]

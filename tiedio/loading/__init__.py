@@ -49,21 +49,21 @@ def load_into(
     if options.strict:
         work.require_complete()
     with ExitStack() as undo:
-        moved: dict[int, Any] = {}
+        done = retying.Retied()
         if options.ties == "match":
             sharing.require_same_ties(pairs)
         elif options.ties == "restore":
             done = retying.retie(sharing.groups(work, pairs), work.objects(), sharing.orders(work), undo)
-            moved, work.tied = done.moved, done.paths
+            work.tied = done.paths
             if done.paths:
                 sharing.forget_all_functions(work, undo)
                 pairs = sharing.after(work, pairs, roots)
-                optimizers.follow(work, done, undo)
             sharing.require_same_ties(pairs)
             places.compare_extra_places(work, pairs)
         places.compare_flags(work, pairs)
         names = optimizers.names_of(work, pairs)
-        state = optimizers.prepare(work, names, moved, undo)
+        optimizers.follow(work, names, done, undo)
+        state = optimizers.prepare(work, names, done.moved, undo)
         if options.strict:
             work.require_complete()
         plan = assigning.plan(work, [*pairs, *state], read)

@@ -110,14 +110,26 @@ def _why_not(work: Work, optimizer: Any, record: Optimizer | None, path: str) ->
     return None
 
 
-def follow(work: Work, done: Retied, undo: ExitStack) -> None:
+def follow(work: Work, names: Sequence[Mapping[int, str]], done: Retied, undo: ExitStack) -> None:
     """Lets what optimizers that are not built yet leave out of weight decay follow the variables of restored ties."""
-    alive = {id(slot.variable) for slot in work.walk.slots}
-    moves = [(old, done.moved[id(old)], id(old) in alive) for old in done.kept_alive]
+    instead = _left_out_instead(work, names, done.moved)
+    moves = [(old, instead[id(old)]) for old in done.kept_alive]
     for _, optimizer in training.optimizers_of(work.walk):
         if moves and not optimizer.built:
             undo.callback(migration.remember(optimizer))
             keras_api.move_exclusions(optimizer, moves)
+
+
+def _left_out_instead(work: Work, names: Sequence[Mapping[int, str]], moved: Mapping[int, Any]) -> dict[int, list[Any]]:
+    """What is left out of weight decay where a variable was; where a tie was undone, what the file says, or both."""
+    alive = {id(slot.variable): slot.variable for slot in work.walk.slots}
+    in_file = {path for one in work.manifest.optimizers for path in one.excluded_from_weight_decay}
+    instead = {}
+    for key, new in moved.items():
+        both = [new] if key not in alive else [alive[key], new]
+        said = [one for one in both if any(table.get(id(one)) in in_file for table in names)]
+        instead[key] = said or both
+    return instead
 
 
 def _refuse_stale(optimizer: Any, moved: Mapping[int, Any], path: str, why: str) -> None:
@@ -159,7 +171,8 @@ def _build(
     variables = list({id(v): v for v in variables if id(v) in alive}.values())
     undo.callback(migration.remember(optimizer))
     if optimizer.built:
-        migration.start_again(optimizer, variables if record.built else None, moved, path, alive)
+        instead = _left_out_instead(work, names, moved)
+        migration.start_again(optimizer, variables if record.built else None, moved, path, instead)
         return True
     optimizer.build(variables)
     return False
