@@ -222,6 +222,20 @@ def test_an_optimizer_knows_its_variables_in_order_and_those_without_decay() -> 
     assert keras_api.excluded_from_weight_decay(keras.optimizers.SGD(), [one]) == ([], None)
 
 
+def test_what_is_left_out_of_decay_goes_over_to_another_variable() -> None:
+    one, two, new, kept = (keras.Variable([1.0], name=name) for name in ("one", "two", "new", "kept"))
+    optimizer = keras.optimizers.AdamW()
+    keras_api.move_exclusions(optimizer, [(one, [new])])
+    assert keras_api.excluded_from_weight_decay(optimizer, [one, two, new, kept]) == ([], None)
+    optimizer.exclude_from_weight_decay(var_list=[one, kept], var_names=["bias"])
+    keras_api.move_exclusions(optimizer, [(one, [new]), (two, [one]), (kept, [kept, two])])
+    optimizer.build([one, two, new, kept])
+    excluded, pattern = keras_api.excluded_from_weight_decay(optimizer, [one, two, new, kept])
+    assert ([v.name for v in excluded], pattern) == (["two", "new", "kept"], "bias")
+    assert not optimizer._use_weight_decay(new.value)
+    assert optimizer._use_weight_decay(one.value)
+
+
 def test_an_optimizer_of_parts_notes_which_part_has_which_by_keys_that_no_rebuild_gives() -> None:
     parts = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD()))
     variable = keras.Variable([1.0])

@@ -187,8 +187,9 @@ def load_weights(
             others that share the layers are not known. `"model"` keeps the model's ties, where the values that
             become one agree bit for bit, and gives each of several slots a copy of a tied value.
         optimizer: whether the optimizers' state is loaded, where the file has it and the model is compiled.
-            The optimizer is built if need be; its class must be the same, or it is an error (`strict=False`:
-            skipped and reported).
+            The optimizer is built if need be; its class, and that of those inside it, must be the same, or it is an
+            error (`strict=False`: skipped and reported). So it is if the model trains what was frozen when the
+            file's optimizer was built (`strict=False`: built for it too, without state of the file's).
         prefix: path of a layer or model in the file: only that part is loaded, as if it were the whole file.
         mapping: path in the file → path in the model, slots or whole layers, for places that have other names.
             A path that it names is matched in no other way.

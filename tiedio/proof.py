@@ -16,6 +16,7 @@ from tiedio.errors import ModelError, TiedioError
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import Manifest
 from tiedio.pipeline import Parsed, Restored, Snapshot, fill, restore
+from tiedio.structure import hidden
 from tiedio.structure.table import tabulate
 
 
@@ -85,6 +86,7 @@ def rebuild(
         )
         give(restored)
         plain.compare(snapshot.walk, restored.walk)
+        hidden.compare(snapshot.walk, restored.walk)
         if snapshot.training["models"]:
             training.compare(snapshot.walk, restored.walk)
         again = tabulate(restored.walk)

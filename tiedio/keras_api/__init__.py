@@ -26,7 +26,13 @@ from tiedio.keras_api.classes import (
     keras,
     tree,
 )
-from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables, uncompile
+from tiedio.keras_api.compiling import (
+    compile_arguments,
+    excluded_from_weight_decay,
+    move_exclusions,
+    optimizer_variables,
+    uncompile,
+)
 from tiedio.keras_api.configs import (
     base_config,
     class_reference,
@@ -154,6 +160,7 @@ __all__ = [
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",
+    "move_exclusions",
     "uncompile",
     "device_of",
     "layout_of",
