@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UnregisteredError,
         UnsafeError,
     )
+    from tiedio.frozen import FrozenTie, find_frozen_ties
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
@@ -32,7 +33,9 @@ __all__ = [
     "load_weights",
     "clone",
     "find_ties",
+    "find_frozen_ties",
     "inspect",
+    "FrozenTie",
     "Manifest",
     "Report",
     "Tie",
@@ -58,7 +61,9 @@ _HOMES = {
     "load_weights": "tiedio.api",
     "clone": "tiedio.api",
     "find_ties": "tiedio.api",
+    "find_frozen_ties": "tiedio.frozen",
     "inspect": "tiedio.inspection",
+    "FrozenTie": "tiedio.frozen",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",
