@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UnsafeError,
         ViewError,
     )
+    from tiedio.frozen import FrozenTie, find_frozen_ties
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
@@ -45,6 +46,8 @@ __all__ = [
     "slice",
     "inspect",
     "serializable",
+    "find_frozen_ties",
+    "FrozenTie",
     "Manifest",
     "Report",
     "Tie",
@@ -85,6 +88,8 @@ _HOMES = {
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
     "serializable": "tiedio.serialization",
+    "find_frozen_ties": "tiedio.frozen",
+    "FrozenTie": "tiedio.frozen",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",

@@ -10,6 +10,7 @@ from tiedio import configs, keras_api, session, slots, ties
 from tiedio.cloning import clones_of
 from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
+from tiedio.frozen import warn_of_frozen_ties
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
 from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
@@ -47,6 +48,9 @@ def save(
         PathError: if the name, the folder or an existing file forbids writing.
         ModelError: if the model would not come back the same; it says where, why and what to do.
 
+    Warns:
+        UserWarning: a constant in a graph looks like a tie and is none; see `tiedio.find_frozen_ties`.
+
     Example:
         >>> import keras, tiedio
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -57,6 +61,8 @@ def save(
     metadata = snapshot.metadata()
     if check:
         prove(snapshot, metadata)
+    if snapshot.manifest.constants:
+        warn_of_frozen_ties(snapshot.walk, stacklevel=2)
     write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite)
 
 
