@@ -30,6 +30,8 @@ WARNINGS = (
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
     # What Keras says when it drops an optimizer's state: the README shows that it happens.
     "ignore:Skipping variable loading for optimizer:UserWarning",
+    # And before it fails to load a layer that stands in a model and outside it: docs/how-to/reuse.md shows that.
+    "ignore:Skipping nested container:UserWarning",
 )
 
 
