@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tiedio
+from tiedio.manifest import FORMAT, READABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_EXIST = ("README.md", "docs/format.md")
@@ -145,3 +146,11 @@ def test_the_public_name_has_a_docstring_whose_example_runs(name: str) -> None:
     text = inspect.getdoc(getattr(tiedio, name))
     assert text, f"tiedio.{name} has no docstring"
     assert doctest.DocTestParser().get_examples(text), f"the docstring of tiedio.{name} has no example (>>>)"
+
+
+def test_the_page_on_the_format_is_about_the_version_that_is_written_and_keeps_what_older_ones_did() -> None:
+    page = read("docs/format.md")
+    assert page.startswith(f"# The file format, version {FORMAT}\n")
+    assert f"To raise it from {FORMAT} to {FORMAT + 1}:" in page
+    kept = re.findall(r"^## What version (\d+) did otherwise$", page, flags=re.MULTILINE)
+    assert sorted(map(int, kept)) == sorted(set(READABLE_FORMATS) - {FORMAT})

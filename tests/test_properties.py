@@ -27,6 +27,7 @@ from tiedio.testing.strategies import (
     Root,
     Tie,
     Untie,
+    View,
     build,
     features,
     recipes,
@@ -34,9 +35,9 @@ from tiedio.testing.strategies import (
 )
 from tiedio.testing.strategies_build import change
 from tiedio.testing.strategies_draw import ODD_NAMES
-from tiedio.testing.strategies_facts import is_model, references, signature, slots
+from tiedio.testing.strategies_facts import holdings, is_model, references, signature, slots, view_of
 from tiedio.testing.strategies_slots import lookup
-from tiedio.testing.strategies_table import KINDS, SHAPES, variables_of
+from tiedio.testing.strategies_table import KINDS, SHAPES
 
 # Holds also where no profile is registered: an example builds, saves and loads a model several times over.
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -144,6 +145,12 @@ def test_ties_join_slots_of_one_shape_in_models_that_are_saved(many: list[Recipe
     for recipe in many:
         known = slots(recipe)
         for one in recipe.changes:
+            if isinstance(one, View):
+                slot, source = known[one.slot], known[one.source]
+                assert view_of(one).result_shape(source.shape) == slot.shape
+                assert not view_of(one).is_identity(source.shape)
+                assert slot.dtype == source.dtype
+                continue
             touched = one.slots if isinstance(one, Tie) else (one.slot,)
             assert len({(known[slot].shape, known[slot].dtype) for slot in touched}) == 1
 
@@ -184,25 +191,21 @@ def test_building_twice_gives_the_same_structure_and_values(recipe: Recipe) -> N
 @given(built=tied_models())
 def test_slots_hold_one_variable_exactly_where_the_recipe_says_so(built: BuiltModel) -> None:
     recipe = built.recipe
-    expected: dict[tuple[int, str], object] = {}
-    for number, path in slots(recipe):
-        part = recipe.parts[number]
-        assert isinstance(part, Layer)
-        aliases = KINDS[part.kind].aliases
-        first = variables_of(part.kind, part.on)[0].path
-        expected[number, path] = (number, first if path in aliases else path)
+    expected = holdings(recipe)
+    assert list(expected) == list(slots(recipe))
     for one in recipe.changes:
-        if isinstance(one, Tie):
-            expected |= dict.fromkeys(one.slots, expected[one.slots[0]])
-        elif isinstance(one, Attach):
+        if isinstance(one, Attach):
             path = {"plain": "extra", "list": "extra.0", "dict": "extra.weight"}[one.container]
             expected[one.part, path] = expected[one.slot]
-        else:
-            expected[one.slot] = object()
     held = {slot: lookup(built.parts[slot[0]], slot[1]) for slot in expected}
     for slot, variable in held.items():
         for other, another in held.items():
             assert (variable is another) == (expected[slot] == expected[other]), (slot, other)
+            if expected[slot].view is not None and expected[other].view is None:
+                one_source = expected[slot].origin == expected[other].origin
+                assert (variable.source is another) == one_source, (slot, other)
+    for slot, variable in held.items():
+        assert getattr(variable, "view", None) == expected[slot].view, slot
 
 
 def test_drawn_models_print_as_code_that_builds_them() -> None:

@@ -64,6 +64,14 @@ def test_a_table_and_a_training_record_of_the_right_shape_are_accepted() -> None
     check(TABLE, {**TRAINING, "models": []})
 
 
+def test_a_variable_in_a_config_is_unknown_to_versions_before_the_third() -> None:
+    table, _ = changed(lambda s, t: s["objects"][1].update(config={"source": {"$variable": "a/kernel"}}))
+    check(table, TRAINING)
+    for version in (1, 2):
+        with pytest.raises(FormatError, match="unknown key in a config"):
+            shape.check(table, TRAINING, 3, 1, "file", version=version)
+
+
 def test_keys_of_a_newer_version_are_unknown_to_an_older_one() -> None:
     newer = [{**TRAINING, "shared": [{}]}, {**TRAINING, "models": [{**TRAINING["models"][0], "given": None}]}]
     shape.check(TABLE, TRAINING, 3, 1, "file", version=1)

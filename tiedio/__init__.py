@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiedio.api import find_ties, load, load_weights, save, save_weights
+    from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
     from tiedio.errors import (
         BackendError,
         FormatError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
+    from tiedio.serialization import serializable
     from tiedio.tying import tie, untie
     from tiedio.views import View, reshape, slice, transpose  # noqa: A004 - as keras.ops.slice
 
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "save_weights",
     "load_weights",
+    "clone",
     "find_ties",
     "tie",
     "untie",
@@ -42,6 +44,7 @@ __all__ = [
     "reshape",
     "slice",
     "inspect",
+    "serializable",
     "Manifest",
     "Report",
     "Tie",
@@ -69,6 +72,7 @@ _HOMES = {
     "load": "tiedio.api",
     "save_weights": "tiedio.api",
     "load_weights": "tiedio.api",
+    "clone": "tiedio.api",
     "find_ties": "tiedio.api",
     "tie": "tiedio.tying",
     "untie": "tiedio.tying",
@@ -80,6 +84,7 @@ _HOMES = {
     "TiedLayerError": "tiedio.errors",
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
+    "serializable": "tiedio.serialization",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",

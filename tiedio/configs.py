@@ -19,6 +19,19 @@ from tiedio.strict_json import MAX_INTEGER
 
 Reference = Callable[[Any], Any]
 
+_REFERENCE = "__tiedio_reference__"
+
+
+class Inside(dict[int, Any]):
+    """References by identity, for a part of a model: a layer or variable of elsewhere counts as one too, to nothing."""
+
+
+def reference_to(value: Any) -> dict[str, Any]:
+    """What stands in a config for a live layer or variable itself: `encode` looks it up, and nothing revives it."""
+    named = getattr(value, "path", None) if not hasattr(value, "get_config") else value.name
+    title = f"{type(value).__name__} {named!r}"
+    return {"class_name": _REFERENCE, "config": {"name": title}, "shared_object_id": id(value)}
+
 
 def encode(value: Any, objects: Mapping[int, Any], where: str) -> Any:
     """A config as JSON.
@@ -81,13 +94,16 @@ def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, Any], where:
         if stamp in objects:
             found = objects[stamp]
             return dict(found) if isinstance(found, Mapping) else {"$object": found}
-        if keras_api.names_a_layer(value):
+        if value["class_name"] == _REFERENCE or keras_api.names_a_layer(value):
+            if isinstance(objects, Inside):
+                return {"$object": None}
             raise ModelError(
-                "the config embeds a layer that is in no attribute, so its weights would be lost",
+                "the config refers to a layer or variable that is in no attribute, so its values would be lost",
                 path=where or "the model",
-                expected="a layer that the model reaches through its attributes",
-                found=str(value["class_name"]),
-                remedy="hold the layer in an attribute of the object whose get_config returns it",
+                expected="what the model reaches through attributes of its layers",
+                found=_title(value),
+                remedy="hold it in an attribute of the object whose config refers to it, or save the model that it"
+                " belongs to together with this one",
             )
         value = {key: item for key, item in value.items() if key != "shared_object_id"}
     if value.get("class_name") == "__lambda__" and isinstance(value.get("config"), Mapping):
@@ -96,6 +112,14 @@ def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, Any], where:
         return {key: encode(item, objects, where) for key, item in value.items()}
     pairs = [[encode(key, objects, where), encode(item, objects, where)] for key, item in value.items()]
     return {"$dict": pairs}
+
+
+def _title(value: Mapping[str, Any]) -> str:
+    config = value.get("config")
+    name = config.get("name") if isinstance(config, Mapping) else None
+    if value["class_name"] == _REFERENCE:
+        return str(name)
+    return f"{value['class_name']} {name!r}" if isinstance(name, str) else str(value["class_name"])
 
 
 def _stable_code(code: str) -> str:
@@ -197,7 +221,9 @@ def without_identity(value: Any) -> Any:
         if isinstance(item, list):
             return [blank(part) for part in item]
         if isinstance(item, dict):
-            return {"$object": None} if "$object" in item else {name: blank(part) for name, part in item.items()}
+            if "$object" in item or "$variable" in item:
+                return {"$object": None}
+            return {name: blank(part) for name, part in item.items()}
         return item
 
     if isinstance(value, dict):

@@ -107,10 +107,19 @@ def set_facts(variable: Any, spec: manifest.Variable, revive: Callable[[Any], An
 
 
 def require_seen(walk: slots.Walk) -> None:
-    """Raises `ModelError` if a variable of the models stands in no slot."""
+    """Raises `ModelError` if a variable of the models stands in no slot, or if Keras takes a view for one."""
     held = {id(slot.variable) for slot in walk.slots}
     for name, root in walk.roots:
         for variable in root.variables:
+            source, view = keras_api.viewed(variable)
+            if view is not None:
+                raise ModelError(
+                    "a view stands among the weights of a layer: it was set by hand, and is no weight",
+                    path=source.path,
+                    expected="tiedio.tie(layer, source, weights=..., view=...)",
+                    found=f"its {view} in the variables of {name or 'the model'}",
+                    remedy="untie the layer, and tie it with tiedio.tie",
+                )
             if id(variable) not in held:
                 raise ModelError(
                     "a variable of the model is in no place that tiedio can see",

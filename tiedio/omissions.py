@@ -73,7 +73,7 @@ def _revived(value: Any, where: str) -> Any:
             path=slots.join(where, "@compile"),
             expected="a loss or metric whose config its constructor takes",
             found=f"{type(value).__name__}: {one_line(error)}",
-            remedy="leave the argument out, or save with optimizer=False and compile after loading",
+            remedy="leave the argument out, or pass optimizer=False and compile afterwards",
         ) from error
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiedio import describe, keras_api, slots
+from tiedio import describe, keras_api, serialization, slots
 from tiedio.errors import MismatchError, TiedioError, one_line
 from tiedio.manifest import Slot, Variable
 from tiedio.slots import FoundSlot, Step
@@ -99,6 +99,7 @@ def retie(
     for path, owner in touched.items():
         mine = [(slot, keeper) for slot, keeper in changes if slot.owner == path]
         _restore_orders(owner, before[path], mine, orders.get(path, {}), chosen)
+        serialization.follow(owner, {id(slot.variable): keeper for slot, keeper in mine}, undo)
     return done
 
 
@@ -189,3 +190,34 @@ def _restore_orders(
         listed = [chosen.get(path) for path in orders.get(name, ())]
         same = {id(one) for one in listed} == {id(one) for one in distinct}
         keras_api.set_store(owner, name, listed if same else distinct)
+
+
+def rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence[tuple[Any, Any]]) -> None:
+    """Each new variable stands in the owner's lists where the old one stood; a view stands in none.
+
+    Args:
+        owner: an object whose slots hold the new variables already.
+        before: its lists as they were.
+        changes: what a slot held, and what it holds now: a variable or a view.
+    """
+    held = {id(member.value): member.value for member in slots.members(owner) if member.steps[0][0] != "store"}
+    placed: set[int] = set()
+    for name, listed in before.items():
+        if name not in _VARIABLE_STORES[:2]:
+            keras_api.set_store(owner, name, listed)
+            continue
+        new: list[Any] = []
+        for variable in listed:
+            others = [now for old, now in changes if old is variable]
+            new.extend([variable] if id(variable) in held or not others else [])
+            new.extend(one for one in others if keras_api.viewed(one)[1] is None)
+        distinct = list({id(one): one for one in new if id(one) not in placed}.values())
+        placed |= {id(one) for one in distinct}
+        keras_api.set_store(owner, name, distinct)
+    for _, now in changes:
+        if keras_api.viewed(now)[1] is None and id(now) not in placed:  # a view stood there before
+            name = "trainable_variables" if keras_api.created_trainable(now) else "non_trainable_variables"
+            listed = list(keras_api.stores(owner)[name])
+            listed.insert(keras_api.place_of(owner, now, listed), now)
+            keras_api.set_store(owner, name, listed)
+            placed.add(id(now))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiedio.errors import TieError
-from tiedio.exchange import Change, Scene, exchange, own_copy, viewed_again
+from tiedio.exchange import Change, Scene, checked_models, exchange, own_copy, viewed_again
 from tiedio.pairs import Pair, named_weights, pair_weights
 from tiedio.slots import FoundSlot
 from tiedio.views import View
@@ -57,10 +58,25 @@ def tie(
         (True, True, 2)
     """
     pairs = pair_weights(target, source, weights, view)
-    scene = Scene.around((target, source), models, [pair.target.held for pair in pairs])
-    changes = [change for pair in pairs for change in _changes(scene, pair)]
-    if changes:
-        exchange(scene, changes)
+
+    def attempt() -> None:
+        scene = Scene.around((target, source), models, [pair.target.held for pair in pairs])
+        exchange(scene, [change for pair in pairs for change in _changes(scene, pair)])
+
+    if models is not None:
+        checked_models(models)
+    if pairs:
+        _attempt(attempt, models)
+
+
+def _attempt(act: Callable[[], None], models: Any) -> None:
+    """Once more without models that nobody holds any more, if one that was found could not be changed."""
+    try:
+        act()
+    except TieError:
+        if models is not None or not gc.collect():
+            raise
+        act()
 
 
 def _changes(scene: Scene, pair: Pair) -> list[Change]:
@@ -99,6 +115,10 @@ def untie(layer: Any, weights: Sequence[str] | None = None, *, models: Any = Non
         (False, True)
     """
     mine = named_weights(layer, weights)
+    _attempt(lambda: _untie(layer, mine, weights, models), models)
+
+
+def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None, models: Any) -> None:
     scene = Scene.around((layer,), models, [slot.held for slot in mine])
     inside = scene.slots_of(layer, mine)
     found = _to_part(scene, inside, by_variable=weights is None)
@@ -128,7 +148,7 @@ def _to_part(scene: Scene, inside: Sequence[FoundSlot], by_variable: bool) -> li
     found = []
     met: set[int] = set()
     for slot in inside:
-        shared = sum(one.held is slot.held for one in scene.walk.slots) > 1
+        shared = sum(one.variable is slot.variable for one in scene.walk.slots) > 1
         whole = not by_variable or _is_outside(scene, slot, inside)
         if slot.view is not None or (shared and (whole or id(slot.held) in met)):
             found.append(slot)
@@ -137,9 +157,9 @@ def _to_part(scene: Scene, inside: Sequence[FoundSlot], by_variable: bool) -> li
 
 
 def _is_outside(scene: Scene, slot: FoundSlot, inside: Sequence[FoundSlot]) -> bool:
-    """Whether a slot outside of the layer holds the same."""
+    """Whether a slot outside of the layer holds the same variable, or a view of it."""
     mine = {one.path for one in inside}
-    return any(one.held is slot.held and one.path not in mine for one in scene.walk.slots)
+    return any(one.variable is slot.variable and one.path not in mine for one in scene.walk.slots)
 
 
 def _require_sources(scene: Scene, parted: Sequence[FoundSlot]) -> None:

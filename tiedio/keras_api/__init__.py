@@ -26,18 +26,28 @@ from tiedio.keras_api.classes import (
     keras,
     tree,
 )
-from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables, uncompile
+from tiedio.keras_api.compiling import (
+    compile_arguments,
+    excluded_from_weight_decay,
+    move_exclusions,
+    optimizer_variables,
+    uncompile,
+)
 from tiedio.keras_api.configs import (
+    base_config,
     class_reference,
     deserialize,
     get_global,
     global_attribute,
+    is_stamping,
     known_objects,
     names_a_layer,
+    plain_policy,
     public_symbol,
     set_global,
     stamped,
 )
+from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import guard, place_of, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
 from tiedio.keras_api.objects import (
@@ -132,7 +142,11 @@ __all__ = [
     "set_global",
     "global_attribute",
     "stamped",
+    "is_stamping",
+    "base_config",
+    "plain_policy",
     "known_objects",
+    "living",
     "deserialize",
     "class_reference",
     "names_a_layer",
@@ -146,6 +160,7 @@ __all__ = [
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",
+    "move_exclusions",
     "uncompile",
     "device_of",
     "layout_of",

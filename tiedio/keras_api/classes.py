@@ -21,6 +21,7 @@ try:
     from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
     from keras.src.saving.keras_saveable import KerasSaveable
     from keras.src.saving.serialization_lib import SafeModeScope, SerializableDict
+    from keras.src.utils import python_utils
 except ImportError as error:
     raise BackendError(
         "Keras or its backend could not be imported",
@@ -83,6 +84,7 @@ __all__ = [
     "functional_like_constructor",
     "global_state",
     "keras",
+    "python_utils",
     "tree",
 ]
 

@@ -39,6 +39,28 @@ def stamped(get: Callable[[], Any]) -> Any:
         return keras.saving.serialize_keras_object(get())
 
 
+def is_stamping() -> bool:
+    """Whether the config that Keras is asking for is one that `stamped` returns."""
+    return isinstance(global_state.get_global_attribute("shared_objects/id_to_config_map"), _StampAll)
+
+
+def base_config(layer: Any) -> dict[str, Any]:
+    """What the config of every layer says: its name, flag, dtype policy and activity regularizer, as they are now."""
+    config: dict[str, Any] = Layer.get_config(layer)
+    return config
+
+
+def plain_policy(policy: Any) -> Any:
+    """A dtype policy as `from_config` of Keras hands it to a constructor: by its name, if that says all."""
+    if isinstance(policy, dict):
+        policy = keras.dtype_policies.deserialize(policy)
+    if not isinstance(policy, keras.dtype_policies.DTypePolicy) or isinstance(
+        policy, keras.dtype_policies.DTypePolicyMap
+    ):
+        return policy
+    return policy.name if policy.quantization_mode is None else policy
+
+
 @contextmanager
 def known_objects(objects: Mapping[str, Any]) -> Iterator[None]:
     """Inside the block Keras answers a config stamped with a key of `objects` with that very object.

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tiedio import retying
-from tiedio.loading import assigning, optimizers, places, sharing
+from tiedio.loading import assigning, optimizers, places, sharing, viewing
 from tiedio.loading.work import Options, Read
 from tiedio.manifest import Manifest
 from tiedio.report import Report
@@ -38,34 +38,41 @@ def load_into(
         MismatchError, ModelError, RebuildError: if the file does not fit; the models are as they were.
     """
     work = places.matched(roots, manifest, path, options)
-    records = work.records()
-    by_slot = {slot.path: slot for slot in work.walk.slots}
-    pairs = [(by_slot[mine], records[theirs]) for mine, theirs in work.found.slots]
-    places.compare_places(work, pairs)
+    pairs, unlike = viewing.split(work)
+    places.compare_places(work, pairs, unlike)
+    viewing.compare(work, unlike)
     places.compare_hooked(work)
     places.compare_vocabularies(work, read, configs or {})
     if options.ties == "match":
+        viewing.refuse(unlike)
         places.compare_extra_places(work, pairs)
     if options.strict:
         work.require_complete()
     with ExitStack() as undo:
-        moved: dict[int, Any] = {}
+        done = retying.Retied()
         if options.ties == "match":
             sharing.require_same_ties(pairs)
         elif options.ties == "restore":
+            pairs, views = viewing.part(work, roots, pairs, unlike, undo)
             done = retying.retie(sharing.groups(work, pairs), work.objects(), sharing.orders(work), undo)
-            moved, work.tied = done.moved, done.paths
-            if done.paths:
-                sharing.forget_all_functions(work, undo)
+            work.tied += done.paths
+            if work.tied:
                 pairs = sharing.after(work, pairs, roots)
+            viewing.view_again(work, views, pairs, done.moved, undo)
+            if work.tied:
+                sharing.forget_all_functions(work, undo)
+                pairs = sharing.after(work, [*pairs, *((one.slot, one.record) for one in views)], roots)
             sharing.require_same_ties(pairs)
             places.compare_extra_places(work, pairs)
         places.compare_flags(work, pairs)
         names = optimizers.names_of(work, pairs)
-        state = optimizers.prepare(work, names, moved, undo)
+        optimizers.follow(work, names, done, undo)
+        state = optimizers.prepare(work, names, done.moved, undo)
         if options.strict:
             work.require_complete()
         plan = assigning.plan(work, [*pairs, *state], read)
+        if options.ties == "model":
+            plan += viewing.steps(work, unlike, pairs, read)
         assigning.assign(plan, undo)
         if assigning.run_hooks(work, plan, read, undo):
             sharing.forget_all_functions(work, undo)  # what a hook set stands in them as it was: a mean, say

@@ -7,6 +7,7 @@ from typing import Any
 
 from tiedio import describe, hooks, keras_api, slots, values
 from tiedio.errors import MismatchError
+from tiedio.loading.viewing import Unlike
 from tiedio.loading.work import Options, Pair, Read, Work
 from tiedio.manifest import Manifest
 from tiedio.matching import Tree, align, read_mapping, select, tree_of_file
@@ -44,12 +45,15 @@ def matched(roots: Roots, manifest: Manifest, path: str, options: Options) -> Wo
     return Work(walk, manifest, path, options, model_tree, file_tree, found, in_part, frozenset(part))
 
 
-def compare_places(work: Work, pairs: Sequence[Pair]) -> None:
+def compare_places(work: Work, pairs: Sequence[Pair], unlike: Sequence[Unlike]) -> None:
     """Notes what is missing, unexpected and mismatched among the models' own variables."""
     here, there = {id(slot.variable) for slot, _ in pairs}, {record.slots[0].path for _, record in pairs}
+    here |= {id(one.slot.variable) for one in unlike if one.slot.view is None}
+    there |= {one.record.slots[0].path for one in unlike if one.view is None}
     work.missing += [group[0].path for group in work.walk.by_variable() if id(group[0].variable) not in here]
     records = work.records()
-    left = {records[path].slots[0].path for path in work.part} - there
+    views = {slot.path for v in work.manifest.variables for slot in v.slots if slot.view is not None}
+    left = {records[path].slots[0].path for path in work.part if path not in views} - there
     work.unexpected += [v.slots[0].path for v in work.manifest.variables if v.slots[0].path in left]
     work.compare(pairs)
 

@@ -16,7 +16,7 @@ def groups(work: Work, pairs: Sequence[Pair]) -> list[retying.Group]:
     """For each variable of the file what is to hold it in the model."""
     found: dict[str, list[slots.FoundSlot]] = {}
     for slot, record in pairs:
-        if is_alike(slot.variable, record):
+        if slot.view is None and is_alike(slot.variable, record):
             found.setdefault(record.slots[0].path, []).append(slot)
     mine_of = {theirs: mine for mine, theirs in work.found.slots}
     part = set(work.part)
@@ -26,7 +26,8 @@ def groups(work: Work, pairs: Sequence[Pair]) -> list[retying.Group]:
         if held:
             first = mine_of.get(record.slots[0].path)
             held.sort(key=lambda slot: slot.path != first)
-            lacking = [slot.path for slot in record.slots if slot.path not in mine_of and slot.path in part]
+            plain = [slot.path for slot in record.slots if slot.view is None]
+            lacking = [path for path in plain if path not in mine_of and path in part]
             made.append(retying.Group(record, tuple(held), tuple(_places(work, lacking))))
     return made
 

@@ -123,6 +123,14 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str, v
             found="'shared' or 'given'",
             remedy=DAMAGED,
         )
+    if version < 3 and configs.references([entry.get("config") for entry in shaped.objects], "$variable"):
+        raise FormatError(
+            "unknown key in a config",
+            path=where,
+            expected=f"only keys of format {version}",
+            found="'$variable'",
+            remedy=DAMAGED,
+        )
     problem = next(_problems(table, training, objects, optimizers), None)
     if problem is not None:
         raise FormatError(

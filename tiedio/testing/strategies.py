@@ -36,6 +36,7 @@ from tiedio.testing.strategies_recipe import (
     Subclass,
     Tie,
     Untie,
+    View,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Subclass",
     "Tie",
     "Untie",
+    "View",
     "build",
     "features",
     "recipes",

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+import tiedio
 from tiedio.testing import strategies_models as models
 from tiedio.testing.data import Arguments
-from tiedio.testing.strategies_facts import signature
+from tiedio.testing.strategies_facts import signature, view_of
 from tiedio.testing.strategies_optimizers import make_optimizer
 from tiedio.testing.strategies_recipe import (
     Attach,
@@ -22,8 +23,10 @@ from tiedio.testing.strategies_recipe import (
     Op,
     Part,
     Recipe,
+    Slot,
     Subclass,
     Tie,
+    View,
 )
 from tiedio.testing.strategies_slots import find, give, lookup
 from tiedio.testing.strategies_table import KINDS, LENGTH, SHAPES, WIDTH, WORDS, variables_of
@@ -64,6 +67,7 @@ _MAKE: dict[str, Callable[..., Any]] = {
         _layers.SimpleRNN(WIDTH, return_sequences=True), merge_mode="sum", **k
     ),
     "transposed": lambda inner, **k: models.Transposed(inner, **k),
+    "given": lambda inner, **k: models.Given([inner], {"kernel": inner.kernel}, **k),
     "aliased": lambda **k: models.Aliased(**k),
     "typed": lambda **k: models.Typed(**k),
     "own_blocks": lambda **k: models.OwnBlocks(**k),
@@ -101,6 +105,8 @@ class Builder:
             if part.kind == "own_functional":
                 return models.OwnFunctional(SHAPES[part.on], **name)
             given = {} if part.inner is None else {"inner": self.objects[part.inner]}
+            if part.kind == "given" and not given["inner"].built:
+                given["inner"].build((None, *SHAPES[part.on]))
             given |= {} if part.dtype is None else {"dtype": part.dtype}
             return _MAKE[part.kind](**given, **name)
         if isinstance(part, Graph):
@@ -210,7 +216,12 @@ def change(recipe: Recipe, objects: Sequence[Any]) -> None:
             (first, path), *others = one.slots
             variable = lookup(objects[first], path)
             for number, other in others:
+                if one.how == "tied":
+                    _tie(recipe, objects, (number, other), (first, path))
+                    continue
                 give(find(objects[number], other), variable, in_place=one.how == "in_place")
+        elif isinstance(one, View):
+            _tie(recipe, objects, one.slot, one.source, view_of(one))
         elif isinstance(one, Attach):
             variable = lookup(objects[one.slot[0]], one.slot[1])
             held = {"plain": variable, "list": [variable], "dict": {"weight": variable}}[one.container]
@@ -219,6 +230,17 @@ def change(recipe: Recipe, objects: Sequence[Any]) -> None:
             slot = find(objects[one.slot[0]], one.slot[1])
             copy = keras.Variable(slot.get().numpy(), dtype=slot.get().dtype, name="untied")
             give(slot, copy, in_place=False)
+
+
+def _public(path: str) -> str:
+    """What `tiedio.tie` calls a slot: by public attributes, where the class has them."""
+    return "/".join(key.removeprefix("_") for key in path.split("."))
+
+
+def _tie(recipe: Recipe, objects: Sequence[Any], slot: Slot, source: Slot, view: tiedio.View | None = None) -> None:
+    names = {_public(slot[1]): _public(source[1])}
+    roots = [objects[root.part] for root in recipe.roots]
+    tiedio.tie(objects[slot[0]], objects[source[0]], weights=names, view=view, models=roots)
 
 
 def freeze(freezes: Sequence[Freeze], objects: Sequence[Any], when: str) -> bool:

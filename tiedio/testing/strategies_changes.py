@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import math
 import operator
+from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from tiedio.testing.strategies_facts import is_model, reach, slots
+from tiedio.testing.strategies_facts import holdings, is_model, reach, slots
 from tiedio.testing.strategies_optimizers import FLOAT32_ONLY, OPTIMIZERS, OPTIONS
 from tiedio.testing.strategies_recipe import (
     Attach,
@@ -22,6 +26,7 @@ from tiedio.testing.strategies_recipe import (
     Slot,
     Tie,
     Untie,
+    View,
 )
 from tiedio.testing.strategies_table import KINDS, WIDTH
 
@@ -83,7 +88,9 @@ def draw_changes(draw: st.DrawFn, recipe: Recipe) -> tuple[Change, ...]:
             key = operator.itemgetter(0) if several else None  # one slot of each layer, or several of one
             one = st.sampled_from(group)
             taken = draw(st.lists(one, min_size=2, max_size=4, unique_by=key, unique=not several))
-        how = draw(st.sampled_from(["in_place", "attribute"]))
+        seeds = any(known[slot].role == "seed" for slot in taken)  # no weights, which `tiedio.tie` is for
+        ways = ["in_place", "attribute"] * 2 + ([] if seeds else ["tied"])
+        how = draw(st.sampled_from(ways))
         changes.append(Tie(tuple(taken), how))
     made = [
         (number, path)
@@ -93,13 +100,70 @@ def draw_changes(draw: st.DrawFn, recipe: Recipe) -> tuple[Change, ...]:
     ]
     if made and one_in(draw, 2):
         changes.append(Untie(draw(st.sampled_from(made))))
-    changes += _draw_attached(draw, recipe)
+    changes += _draw_views(draw, dataclasses.replace(recipe, changes=tuple(changes)))
+    changes += _draw_attached(draw, dataclasses.replace(recipe, changes=tuple(changes)))
     return tuple(changes)
+
+
+def _draw_views(draw: st.DrawFn, recipe: Recipe) -> list[Change]:
+    """Sometimes weights become views, of other weights that are none; not where another change has a hand in it."""
+    if not one_in(draw, 3):
+        return []
+    known = slots(recipe)
+    weights = [slot for slot, variable in known.items() if variable.role == "weight"]
+    touched = {slot for one in recipe.changes for slot in (one.slots if isinstance(one, Tie) else (one.slot,))}
+    made: list[Change] = []
+    for _ in range(draw(st.sampled_from((1, 1, 2)))):
+        held = holdings(dataclasses.replace(recipe, changes=(*recipe.changes, *made)))
+        seen = {one.origin for one in held.values() if one.view is not None}
+        sources = [slot for slot in weights if held[slot].view is None]
+        choices: dict[str, list[tuple[Slot, Slot]]] = {}
+        for slot, source in itertools.product(sources, sources):
+            if slot[0] == source[0] or slot in touched or held[slot] == held[source] or held[slot].origin in seen:
+                continue
+            if known[slot].dtype == known[source].dtype:
+                for name in _fitting(known[source].shape, known[slot].shape):
+                    choices.setdefault(name, []).append((slot, source))
+        if not choices:
+            break
+        name = draw(st.sampled_from(sorted(choices, reverse=True)))
+        slot, source = draw(st.sampled_from(choices[name]))
+        made.append(View(slot, source, _draw_view(draw, name, known[source].shape, known[slot].shape)))
+    return made
+
+
+def _fitting(source: tuple[int, ...], shape: tuple[int, ...]) -> Iterable[str]:
+    """The kinds of views that give a weight of this shape and are more than the source as it is."""
+    if _orders(source, shape):
+        yield "transpose"
+    if source != shape and math.prod(source) == math.prod(shape):
+        yield "reshape"
+    if source != shape and len(source) == len(shape) and all(n <= s for n, s in zip(shape, source, strict=True)):
+        yield "slice"
+
+
+def _orders(source: tuple[int, ...], shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The orders of axes, other than the one they have, in which the source has this shape."""
+    orders = list(itertools.permutations(range(len(source))))[1:]
+    return [axes for axes in orders if tuple(source[axis] for axis in axes) == shape]
+
+
+def _draw_view(draw: st.DrawFn, name: str, source: tuple[int, ...], shape: tuple[int, ...]) -> tuple[object, ...]:
+    if name == "transpose":
+        axes = draw(st.sampled_from(_orders(source, shape)))
+        return (name,) if axes == tuple(reversed(range(len(axes)))) else (name, axes)
+    if name == "reshape":
+        return name, draw(st.sampled_from([shape, (-1, *shape[1:]), (*shape[:-1], -1)]))
+    start = tuple(draw(counts(0, s - n)) for n, s in zip(shape, source, strict=True))
+    rest = [a + n == s for a, n, s in zip(start, shape, source, strict=True)]
+    left = one_in(draw, 3)  # told as what is left
+    return name, start, tuple(-1 if left and last else n for n, last in zip(shape, rest, strict=True))
 
 
 def _draw_attached(draw: st.DrawFn, recipe: Recipe) -> list[Change]:
     """Sometimes a variable of a layer becomes an attribute of the model: of one that Keras leaves open when built."""
-    known = slots(recipe)
+    now = holdings(recipe)
+    known = {slot: one for slot, one in slots(recipe).items() if now[slot].view is None}
     held = reach(recipe.parts, [root.part for root in recipe.roots], called=True)
     choices = {}
     for number in sorted(held):
@@ -125,7 +189,8 @@ def draw_freezes(draw: st.DrawFn, recipe: Recipe) -> tuple[Freeze, ...]:
         The freezes.
     """
     held = sorted(reach(recipe.parts, [root.part for root in recipe.roots], called=True))
-    weights = [slot for slot, variable in slots(recipe).items() if variable.role == "weight"]
+    now = holdings(recipe)  # a view cannot be frozen
+    weights = [slot for slot, one in slots(recipe).items() if one.role == "weight" and now[slot].view is None]
     freezes: list[Freeze] = []
     for _ in range(draw(st.sampled_from((0, 0, 0, 1, 1, 2)))):
         when = draw(st.sampled_from(["after", "before", "late"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
 
+from tiedio import views
 from tiedio.testing.strategies_recipe import (
     Attach,
     Call,
@@ -21,6 +23,7 @@ from tiedio.testing.strategies_recipe import (
     Subclass,
     Tie,
     Untie,
+    View,
 )
 from tiedio.testing.strategies_table import COST, KINDS, POLICIES, Variable, variables_of
 
@@ -242,7 +245,7 @@ def slots(recipe: Recipe) -> dict[Slot, Variable]:
     """The slots that the roots hold, in the order of the parts.
 
     Args:
-        recipe: the recipe; its ties are not looked at.
+        recipe: the recipe; its ties are not looked at: `holdings` does.
 
     Returns:
         The variable that each slot is built with, of the dtype that it has.
@@ -262,6 +265,72 @@ def _typed(variable: Variable, policy: str | None) -> Variable:
     if variable.role == "seed":
         return dataclasses.replace(variable, dtype="uint32")
     return dataclasses.replace(variable, dtype="float32" if policy is None else POLICIES[policy])
+
+
+class Held(NamedTuple):
+    """What a slot holds once all changes are made: a variable by the slot that it comes from, or a view of it."""
+
+    origin: Hashable
+    view: views.View | None = None
+
+
+def view_of(change: View) -> views.View:
+    """The view that a change makes.
+
+    Args:
+        change: the change.
+
+    Returns:
+        What to pass to `tiedio.tie`.
+
+    Example:
+        >>> view_of(View((1, "kernel"), (0, "kernel"))).name
+        'transpose'
+    """
+    name, *arguments = change.view
+    made: views.View = getattr(views, name)(*arguments)
+    return made
+
+
+def holdings(recipe: Recipe) -> dict[Slot, Held]:
+    """What the slots of the roots' layers hold once the changes of a recipe are made.
+
+    Args:
+        recipe: the recipe.
+
+    Returns:
+        For each of `slots(recipe)` what it holds: equal exactly where two slots hold one object.
+
+    Example:
+        >>> from tiedio.testing.strategies import Chain, Layer, Recipe, Root, Tie
+        >>> parts = (Layer("dense"), Layer("dense"), Chain((0, 1)))
+        >>> held = holdings(Recipe(parts, (Root(2),), (Tie(((0, "kernel"), (1, "kernel"))),)))
+        >>> held[0, "kernel"] == held[1, "kernel"], held[0, "bias"] == held[1, "bias"]
+        (True, False)
+    """
+    known = slots(recipe)
+    held: dict[Slot, Held] = {}
+    for number, path in known:
+        part = recipe.parts[number]
+        assert isinstance(part, Layer)
+        alias = path in KINDS[part.kind].aliases
+        held[number, path] = Held((number, variables_of(part.kind, part.on)[0].path if alias else path))
+    for change in recipe.changes:
+        if isinstance(change, Untie):
+            held[change.slot] = Held(("own", change.slot))
+        elif isinstance(change, View):
+            new = Held(held[change.source].origin, view_of(change).resolved(known[change.source].shape))
+            held |= _followed(held, change.slot, new)
+        elif isinstance(change, Tie):
+            first, *others = change.slots
+            for slot in others:
+                held |= {slot: held[first]} if change.how != "tied" else _followed(held, slot, held[first])
+    return held
+
+
+def _followed(held: dict[Slot, Held], slot: Slot, new: Held) -> dict[Slot, Held]:
+    """What changes if `tiedio.tie` gives a slot something new: all that holds the same."""
+    return {other: new for other, one in held.items() if one == held[slot]}
 
 
 def tidy(recipe: Recipe) -> Recipe:
@@ -301,6 +370,9 @@ def tidy(recipe: Recipe) -> Recipe:
         elif isinstance(change, Attach):
             if change.part in new:
                 changes.append(dataclasses.replace(change, part=new[change.part], slot=moved(change.slot)))
+        elif isinstance(change, View):
+            if {change.slot[0], change.source[0]} <= new.keys():
+                changes.append(dataclasses.replace(change, slot=moved(change.slot), source=moved(change.source)))
         elif change.slot[0] in new:
             changes.append(Untie(moved(change.slot)))
     freezes: list[Freeze] = [

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tiedio.testing.strategies_facts import depth, reach, references, slots
+from tiedio.testing.strategies_facts import depth, holdings, reach, references, slots
 from tiedio.testing.strategies_optimizers import OPTIMIZERS, OPTIONS
-from tiedio.testing.strategies_recipe import Attach, Call, Chain, Cut, Graph, Layer, Op, Recipe, Subclass, Tie
+from tiedio.testing.strategies_recipe import (
+    Attach,
+    Call,
+    Chain,
+    Cut,
+    Graph,
+    Layer,
+    Op,
+    Recipe,
+    Subclass,
+    Tie,
+    Untie,
+    View,
+)
 
 FEATURES: tuple[str, ...] = (
     "functional",
@@ -40,6 +53,7 @@ FEATURES: tuple[str, ...] = (
     "tie of three or more",
     "tie in place",
     "tie by attribute",
+    "tie by a call",
     "tie within a layer",
     "tie across layers",
     "ties that overlap in a layer",
@@ -48,6 +62,13 @@ FEATURES: tuple[str, ...] = (
     "tie of statistics",
     "tie of seeds",
     "tie taken away",
+    "transpose",
+    "reshape by a view",
+    "slice",
+    "view across roots",
+    "view of a tied weight",
+    "one view in several slots",
+    "view in an op",
     "variable held by a model",
     "frozen part",
     "frozen variable",
@@ -159,11 +180,11 @@ def _of_changes(recipe: Recipe) -> set[str]:
     attached = [change for change in recipe.changes if isinstance(change, Attach)]
     ties = [change for change in recipe.changes if isinstance(change, Tie)]
     found = {"tie"} if ties else set()
-    found |= {"tie taken away"} if len(ties) + len(attached) < len(recipe.changes) else set()
+    found |= {"tie taken away"} if any(isinstance(change, Untie) for change in recipe.changes) else set()
     found |= {"variable held by a model"} if attached else set()
     touched: Counter[int] = Counter()
     for tie in ties:
-        found.add("tie in place" if tie.how == "in_place" else "tie by attribute")
+        found.add({"in_place": "tie in place", "attribute": "tie by attribute", "tied": "tie by a call"}[tie.how])
         found |= {"tie of three or more"} if len(tie.slots) > 2 else set()
         owners = [number for number, _ in tie.slots]
         found |= {"tie within a layer"} if len(set(owners)) < len(owners) else set()
@@ -171,11 +192,30 @@ def _of_changes(recipe: Recipe) -> set[str]:
         roles = tuple(sorted({known[slot].role for slot in tie.slots}))
         found.add(_ROLES[roles])
         found |= {"tie across layers"} if len(set(owners)) > 1 else set()
-        for root in recipe.roots:
-            inside = reach(recipe.parts, [root.part], called=True)
-            if 0 < len(inside & set(owners)) < len(set(owners)):
-                found.add("tie across roots")
+        found |= {"tie across roots"} if _is_across_roots(recipe, set(owners)) else set()
+    found |= _of_views(recipe)
     return found | ({"ties that overlap in a layer"} if any(n > 1 for n in touched.values()) else set())
+
+
+def _is_across_roots(recipe: Recipe, owners: set[int]) -> bool:
+    held = [reach(recipe.parts, [root.part], called=True) for root in recipe.roots]
+    return any(0 < len(inside & owners) < len(owners) for inside in held)
+
+
+def _of_views(recipe: Recipe) -> set[str]:
+    found: set[str] = set()
+    held = holdings(recipe)
+    count = Counter(held.values())
+    for one in recipe.changes:
+        if isinstance(one, View):
+            name = str(one.view[0])
+            found.add("reshape by a view" if name == "reshape" else name)
+            found |= {"view across roots"} if _is_across_roots(recipe, {one.slot[0], one.source[0]}) else set()
+            found |= {"view of a tied weight"} if count[held[one.source]] > 1 else set()
+            found |= {"one view in several slots"} if count[held[one.slot]] > 1 else set()
+    steps = [step for part in recipe.parts if isinstance(part, Graph) for step in part.steps]
+    ops = [held[step.slot] for step in steps if isinstance(step, Op) and step.slot in held]
+    return found | ({"view in an op"} if any(one.view is not None for one in ops) else set())
 
 
 def _of_training(recipe: Recipe) -> set[str]:

@@ -177,12 +177,13 @@ Part = Layer | Graph | Cut | Chain | Subclass
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Tie(_Readable):
-    """A tie that is made by hand on built layers: every further slot is given the variable of the first.
+    """A tie that is made on built layers: every further slot is given the variable of the first.
 
     Args:
         slots: two or more slots of one shape and dtype.
         how: "in_place", which keeps the order of each layer's weights, or "attribute", which is what setting
-            an attribute of an unlocked layer does: the variable becomes the last of its weights.
+            an attribute of an unlocked layer does: the variable becomes the last of its weights; or "tied", by
+            `tiedio.tie`: what else holds the variable of a further slot follows it.
 
     Example:
         >>> Tie(((0, "kernel"), (1, "kernel")))
@@ -227,7 +228,26 @@ class Attach(_Readable):
     container: str = "plain"
 
 
-Change = Tie | Untie | Attach
+@dataclass(frozen=True, slots=True, repr=False)
+class View(_Readable):
+    """A tie that `tiedio.tie` makes: a slot, and what else holds its variable, becomes a view of another slot's.
+
+    Args:
+        slot: the slot, in another part than the source.
+        source: the slot that keeps its variable.
+        view: the name of a function of `tiedio` and its arguments.
+
+    Example:
+        >>> View((1, "kernel"), (0, "kernel"), ("slice", (0, 0), (4, 2)))
+        View((1, 'kernel'), (0, 'kernel'), view=('slice', (0, 0), (4, 2)))
+    """
+
+    slot: Slot
+    source: Slot
+    view: tuple[Any, ...] = ("transpose",)
+
+
+Change = Tie | Untie | Attach | View
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -296,7 +316,7 @@ class Recipe:
     Args:
         parts: layers and models; a part refers to earlier ones by their numbers, and twice means shared.
         roots: the models that are saved together.
-        changes: ties that are made and slots that lose one, in order; `Attach` comes last.
+        changes: ties that are made and slots that lose one, in order; `View` comes behind them, and `Attach` last.
         freezes: what is not trainable.
         inside: models inside the roots, not saved by themselves, that are compiled too, and trained before the roots.
         policy: the global dtype policy under which everything is made, or `None` for "float32".

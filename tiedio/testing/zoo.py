@@ -23,9 +23,12 @@ from tiedio.testing import (  # noqa: F401
     zoo_optimizers,
     zoo_places,
     zoo_quantized,
+    zoo_serializable,
     zoo_subclassed,
     zoo_subclassed_state,
     zoo_systems,
+    zoo_tied,
+    zoo_tied_classes,
     zoo_training,
 )
 from tiedio.testing.zoo_base import BUILDERS, Case
