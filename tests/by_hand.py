@@ -28,7 +28,7 @@ class Sgd:
 
     rate: float = 2**-4
     steps: int = 0
-    state: dict[str, tuple[Array, ...]] = field(default_factory=dict)
+    state: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def step(self, parameters: dict[str, Array], gradients: Values) -> None:
         self.steps += 1
@@ -46,7 +46,7 @@ class Adam:
     beta_2: float = 1 - 2**-10
     epsilon: float = 1e-7
     steps: int = 0
-    state: dict[str, tuple[Array, ...]] = field(default_factory=dict)
+    state: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def step(self, parameters: dict[str, Array], gradients: Values) -> None:
         self.steps += 1
@@ -91,10 +91,12 @@ class Reference:
         self.optimizer.state.pop(name, None)
 
     def add(self, name: str, value: Array, state_of: str | None = None) -> None:
-        """Gives a place a parameter of its own, with a copy of another one's state, or with none."""
+        """Gives a place a parameter of its own, with a copy of another one's state, or with new state."""
         self.parameters[name] = value.copy()
-        if state_of is not None and state_of in self.optimizer.state:
-            self.optimizer.state[name] = tuple(one.copy() for one in self.optimizer.state[state_of])
+        if isinstance(self.optimizer, Adam):
+            new = (np.zeros_like(value), np.zeros_like(value))
+            old = new if state_of is None else self.optimizer.state[state_of]
+            self.optimizer.state[name] = old[0].copy(), old[1].copy()
 
 
 # --- ties -------------------------------------------------------------------------------------------------

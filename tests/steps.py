@@ -90,13 +90,19 @@ class System:
 # --- comparing --------------------------------------------------------------------------------------------
 
 
-def compiled(model: Any, system: System, optimizer: Sgd | Adam, mode: Mapping[str, Any]) -> None:
+def compiled(
+    model: Any,
+    system: System,
+    optimizer: Sgd | Adam,
+    mode: Mapping[str, Any],
+    wrap: Callable[[Any], Any] = lambda optimizer: optimizer,
+) -> None:
     if isinstance(optimizer, Sgd):
         live = keras.optimizers.SGD(optimizer.rate)
     else:
         live = keras.optimizers.Adam(optimizer.rate, optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if system.loss == CROSS_ENTROPY else system.loss
-    model.compile(live, loss, **mode)
+    model.compile(wrap(live), loss, **mode)
 
 
 def reference_of(model: Any, system: System, optimizer: Sgd | Adam) -> Reference:
@@ -132,15 +138,16 @@ def assert_equal(model: Any, reference: Reference, uses: Mapping[str, Use], dtyp
     assert len(model.weights) == len(reference.parameters)
     assert int(model.optimizer.iterations) == reference.optimizer.steps
     if isinstance(reference.optimizer, Adam):
-        trained = {id(v): n for n, v in enumerate(model.optimizer._trainable_variables)}
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        trained = {id(v): n for n, v in enumerate(optimizer._trainable_variables)}
         assert len(trained) == len(reference.optimizer.state)
         for path, (mean, square) in reference.optimizer.state.items():
             number = trained[id(at(model, path))]
-            np.testing.assert_allclose(array(model.optimizer._momentums[number]), mean, **near, err_msg=path)
-            np.testing.assert_allclose(array(model.optimizer._velocities[number]), square, **near, err_msg=path)
+            np.testing.assert_allclose(array(optimizer._momentums[number]), mean, **near, err_msg=path)
+            np.testing.assert_allclose(array(optimizer._velocities[number]), square, **near, err_msg=path)
 
 
-def train_both(model: Any, reference: Reference, x: Any, y: Any, dtype: str) -> None:
+def train_both(model: Any, reference: Reference, x: Any, y: Any) -> None:
     """Two steps each; the losses agree."""
     history = model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
     # Keras's metric of the loss is float32 in any case.

@@ -238,13 +238,13 @@ def follow(system: System, optimizer: Sgd | Adam, mode: Mapping[str, Any], dtype
     system.tie(model)
     compiled(model, system, optimizer, mode)
     reference = reference_of(model, system, optimizer)
-    train_both(model, reference, x, y, dtype)
+    train_both(model, reference, x, y)
     assert_equal(model, reference, system.uses, dtype)
     tiedio.save(model, folder / "model.safetensors")
     loaded = tiedio.load(folder / "model.safetensors")
     for one in (model, loaded):
         assert {name: getattr(one, name) for name in mode} == mode
-    train_both(loaded, reference, x, y, dtype)
+    train_both(loaded, reference, x, y)
     assert_equal(loaded, reference, system.uses, dtype)
 
 
