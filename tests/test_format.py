@@ -47,7 +47,8 @@ def documents_of(path: Path) -> dict[str, Any]:
 
 CONFIG: Any = {
     "units": 3, "rate": 0.5, "flag": True, "none": None, "plain": [1, {"x": "y"}], "shape": {"$tuple": [None, 3]},
-    "table": {"$dict": [[1, "one"], [{"$tuple": [1, 2]}, {"$float": "inf"}], ["$x", {"$bytes": "AAE="}]]},
+    "table": {"$dict": [[1, "one"], [{"$tuple": [1, 2]}, {"$float": "inf"}], [0, {"$numpy": ["float64", "0.1"]}],
+    ["$x", {"$bytes": "AAE="}]]},
 }  # fmt: skip
 CLASS = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
 MANIFEST: Any = {
@@ -343,6 +344,8 @@ def test_the_schema_refuses_every_shape_that_the_reader_refuses(name: str) -> No
         ("structure", lambda d: d["objects"][2].update(config={"$nope": 1})),
         ("structure", lambda d: d["objects"][2].update(config={"$tuple": [], "b": 2})),
         ("structure", lambda d: d["objects"][2].update(config={"$float": "1"})),
+        ("structure", lambda d: d["objects"][2].update(config={"$numpy": ["float64", "1"]})),
+        ("structure", lambda d: d["objects"][2].update(config={"$numpy": ["int64", "1.0"]})),
         ("structure", lambda d: d["objects"][2].update(config={"$bytes": "A*=="})),
         ("structure", lambda d: d["objects"][2].update(config={"$dict": [[[1], 2]]})),
         ("structure", lambda d: d["objects"][2].update(config={"$dict": [[1, 2, 3]]})),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.trackable import autotrackable, base
 
 from tiedio import keras_api
+from tiedio.testing import pairing
 
 ONES = np.ones((2, 3), "float32")
 
@@ -145,8 +149,7 @@ def live(kind: str) -> Any:
 @pytest.mark.parametrize("kind", LIVE)
 def test_what_keras_keeps_for_itself_is_known_by_name(kind: str) -> None:
     thing = live(kind)
-    own = {name for name in vars(thing) if not name.startswith("_self_")} - keras_api.bookkeeping_names(thing)
-    assert own - OWN[kind] == set()
+    assert set(vars(thing)) - keras_api.bookkeeping_names(thing) - OWN[kind] == set()
 
 
 def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
@@ -157,6 +160,13 @@ def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
         seen |= set(vars(thing))
         known |= keras_api.bookkeeping_names(thing)
     assert known - seen - DURING == set()
+
+
+def test_what_tensorflow_keeps_on_an_object_is_known_by_name() -> None:
+    sources = [inspect.getsource(module) for module in (base, autotrackable)]
+    set_there = {name for source in sources for name in re.findall(r"self\.(_self_\w+)(?: *:[^=\n]+)? *=[^=]", source)}
+    assert set_there == keras_api.TENSORFLOW_NAMES
+    assert {name for name in pairing._SKIPPED if name.startswith("_self_")} == keras_api.TENSORFLOW_NAMES
 
 
 def test_a_weight_of_keras_s_layers_is_never_taken_for_bookkeeping() -> None:

@@ -8,6 +8,7 @@ from tiedio.keras_api.classes import (
     LOOKUPS,
     NO_HOOKS_NEEDED,
     RAW_SLOTS_SUFFICE,
+    TENSORFLOW_NAMES,
     BaseOptimizer,
     Functional,
     InputLayer,
@@ -28,6 +29,7 @@ from tiedio.keras_api.classes import (
 )
 from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables, uncompile
 from tiedio.keras_api.configs import (
+    NumpyFloat,
     class_reference,
     deserialize,
     get_global,
@@ -96,6 +98,7 @@ __all__ = [
     "LOOKUPS",
     "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
+    "TENSORFLOW_NAMES",
     "bookkeeping_names",
     "stores",
     "set_store",
@@ -126,6 +129,7 @@ __all__ = [
     "get_global",
     "set_global",
     "global_attribute",
+    "NumpyFloat",
     "stamped",
     "known_objects",
     "deserialize",
