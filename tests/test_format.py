@@ -47,7 +47,8 @@ def documents_of(path: Path) -> dict[str, Any]:
 
 CONFIG: Any = {
     "units": 3, "rate": 0.5, "flag": True, "none": None, "plain": [1, {"x": "y"}], "shape": {"$tuple": [None, 3]},
-    "table": {"$dict": [[1, "one"], [{"$tuple": [1, 2]}, {"$float": "inf"}], ["$x", {"$bytes": "AAE="}]]},
+    "table": {"$dict": [[1, "one"], [{"$tuple": [1, 2]}, {"$float": "inf"}], [0, {"$numpy": ["float64", "0.1"]}],
+    ["$x", {"$bytes": "AAE="}]]},
 }  # fmt: skip
 CLASS = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
 MANIFEST: Any = {
@@ -374,6 +375,8 @@ def view_in(document: Any, slot: int) -> Any:
         ("structure", lambda d: d["objects"][2].update(config={"$nope": 1})),
         ("structure", lambda d: d["objects"][2].update(config={"$tuple": [], "b": 2})),
         ("structure", lambda d: d["objects"][2].update(config={"$float": "1"})),
+        ("structure", lambda d: d["objects"][2].update(config={"$numpy": ["float64", "1"]})),
+        ("structure", lambda d: d["objects"][2].update(config={"$numpy": ["int64", "1.0"]})),
         ("structure", lambda d: d["objects"][2].update(config={"$bytes": "A*=="})),
         ("structure", lambda d: d["objects"][2].update(config={"$dict": [[[1], 2]]})),
         ("structure", lambda d: d["objects"][2].update(config={"$dict": [[1, 2, 3]]})),

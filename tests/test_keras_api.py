@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.trackable import autotrackable, base
 
 import tiedio
 from tiedio import keras_api
+from tiedio.testing import pairing
 
 ONES = np.ones((2, 3), "float32")
 
@@ -146,8 +150,7 @@ def live(kind: str) -> Any:
 @pytest.mark.parametrize("kind", LIVE)
 def test_what_keras_keeps_for_itself_is_known_by_name(kind: str) -> None:
     thing = live(kind)
-    own = {name for name in vars(thing) if not name.startswith("_self_")} - keras_api.bookkeeping_names(thing)
-    assert own - OWN[kind] == set()
+    assert set(vars(thing)) - keras_api.bookkeeping_names(thing) - OWN[kind] == set()
 
 
 def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
@@ -157,13 +160,27 @@ def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
         thing = live(kind)
         seen |= set(vars(thing))
         known |= keras_api.bookkeeping_names(thing)
-    # What is not Keras's own is what `guards` sets: no more, and all of it.
-    assert known - seen - DURING == set(vars(tied_layer())) - set(vars(plain_layer()))
+    # What is not Keras's own is what `guards` and `serializable` set: no more, and all of it.
+    ours = {*vars(tied_layer()), *vars(serializable_layer())} - set(vars(plain_layer()))
+    assert known - seen - DURING == ours - {"source"}
 
 
 def plain_layer() -> Any:
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
+    return layer
+
+
+def serializable_layer() -> Any:
+    @tiedio.serializable(package="tests_keras_api")
+    class Noted(keras.layers.Dense):
+        def __init__(self, units: int, source: Any = None, **options: Any) -> None:
+            super().__init__(units, **options)
+            self.source = source
+
+    layer = Noted(2)
+    layer.build((None, 3))
+    assert keras_api.ARGUMENTS_NAME in vars(layer)
     return layer
 
 
@@ -185,6 +202,14 @@ def test_what_a_tied_layer_keeps_is_bookkeeping_too() -> None:
     keras_api.set_attribute(layer, "bias", keras.Variable(np.ones(2)))
     keras_api.store_views_too(layer)
     assert set(vars(layer)) == set(vars(plain_layer()))
+
+
+def test_what_tensorflow_keeps_on_an_object_is_known_by_name() -> None:
+    sources = [inspect.getsource(module) for module in (base, autotrackable)]
+    set_there = {name for source in sources for name in re.findall(r"self\.(_self_\w+)(?: *:[^=\n]+)? *=[^=]", source)}
+    assert set_there == keras_api.TENSORFLOW_NAMES
+    skipped = {name for name in pairing._SKIPPED if name.startswith("_self_")}
+    assert skipped == keras_api.TENSORFLOW_NAMES | {keras_api.ARGUMENTS_NAME}
 
 
 def test_a_weight_of_keras_s_layers_is_never_taken_for_bookkeeping() -> None:

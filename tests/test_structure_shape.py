@@ -64,8 +64,11 @@ def test_a_table_and_a_training_record_of_the_right_shape_are_accepted() -> None
     check(TABLE, {**TRAINING, "models": []})
 
 
-def test_a_variable_in_a_config_is_unknown_to_versions_before_the_third() -> None:
-    table, _ = changed(lambda s, t: s["objects"][1].update(config={"source": {"$variable": "a/kernel"}}))
+@pytest.mark.parametrize(
+    "value", [{"$variable": "a/kernel"}, {"$numpy": ["float64", "0.5"]}], ids=["variable", "numpy"]
+)
+def test_a_config_of_format_3_is_unknown_to_versions_before_it(value: Any) -> None:
+    table, _ = changed(lambda s, t: s["objects"][1].update(config={"source": value}))
     check(table, TRAINING)
     for version in (1, 2):
         with pytest.raises(FormatError, match="unknown key in a config"):

@@ -13,12 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tiedio import keras_api
 from tiedio.errors import DAMAGED, FormatError, ModelError
 from tiedio.strict_json import MAX_INTEGER
 
 Reference = Callable[[Any], Any]
 
+_NUMPY_FLOATS = ("float16", "float32", "float64")
 _REFERENCE = "__tiedio_reference__"
 
 
@@ -53,6 +56,11 @@ def encode(value: Any, objects: Mapping[int, Any], where: str) -> Any:
         return _require(not _has_surrogate(value), value, "text that is valid Unicode", where)
     if isinstance(value, int):
         return int(_require(abs(value) <= MAX_INTEGER, value, "integers up to 2**63", where))
+    if isinstance(value, keras_api.NumpyFloat):
+        value = value.number
+    if isinstance(value, np.floating):
+        dtype = str(_require(value.dtype.name in _NUMPY_FLOATS, value, " or ".join(_NUMPY_FLOATS), where).dtype)
+        return {"$numpy": [dtype, repr(float(value))]}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
     if isinstance(value, bytes):
@@ -178,6 +186,8 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
         return {decode(name, reference): decode(item, reference) for name, item in inner}
     if key == "$float" and inner in ("nan", "inf", "-inf"):
         return float(inner)
+    if key == "$numpy" and isinstance(inner, list) and len(inner) == 2 and inner[0] in _NUMPY_FLOATS:
+        return np.dtype(inner[0]).type(_number(inner[1]))
     if key == "$bytes" and isinstance(inner, str):
         return base64.b64decode(inner, validate=True)
     raise FormatError(
@@ -189,13 +199,30 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
     )
 
 
+def _number(text: Any) -> float:
+    """The number that `repr(float)` wrote; nothing else, so that one number has one text."""
+    try:
+        number = float(text) if isinstance(text, str) else None
+    except ValueError:
+        number = None
+    if number is None or repr(number) != text:
+        raise FormatError(
+            "no number in a config",
+            path="structure",
+            found=repr(text)[:60],
+            expected="the shortest text of a float",
+            remedy=DAMAGED,
+        )
+    return number
+
+
 def is_data(value: Any) -> bool:
     """Whether a value is a number, a string, or a container of them: what a config can say by itself."""
     if isinstance(value, (list, tuple)):
         return all(map(is_data, value))
     if isinstance(value, Mapping):
         return all(map(is_data, value.values()))
-    return isinstance(value, (str, int, float, type(None)))
+    return isinstance(value, (str, int, float, np.floating, type(None)))
 
 
 def references(value: Any, key: str = "$object") -> list[Any]:

@@ -86,6 +86,8 @@ class Parsed:
         """
         table = strict_json.loads(structure, f"{path}: structure")
         compiled = strict_json.loads(training_text, f"{path}: training")
+        own = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
+        shape.refuse_newer_keys(own, ("$numpy",), manifest.format, path)
         shape.check(table, compiled, len(manifest.objects), len(manifest.optimizers), path, manifest.format)
         return Parsed(manifest, table, compiled, path)
 

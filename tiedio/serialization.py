@@ -18,7 +18,7 @@ from tiedio.errors import ModelError, TiedioError, one_line
 _Class = TypeVar("_Class", bound=type)
 
 # The walk, Keras's tracker and the backend pass over names with this beginning: a note is no place that holds anything.
-_NOTE = "_self_tiedio_arguments"
+_NOTE = keras_api.ARGUMENTS_NAME
 _FUNCTIONAL_KEYS = ("name", "layers", "input_layers", "output_layers")
 
 

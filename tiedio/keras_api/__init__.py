@@ -4,10 +4,12 @@ Every private name here was read in Keras 3.15.1; `tests/test_keras_api.py` fail
 """
 
 from tiedio.keras_api.classes import (
+    ARGUMENTS_NAME,
     GLOBAL_SEED_GENERATOR,
     LOOKUPS,
     NO_HOOKS_NEEDED,
     RAW_SLOTS_SUFFICE,
+    TENSORFLOW_NAMES,
     BaseOptimizer,
     Functional,
     InputLayer,
@@ -34,6 +36,7 @@ from tiedio.keras_api.compiling import (
     uncompile,
 )
 from tiedio.keras_api.configs import (
+    NumpyFloat,
     base_config,
     class_reference,
     deserialize,
@@ -91,6 +94,7 @@ from tiedio.keras_api.variables import (
 )
 
 __all__ = [
+    "ARGUMENTS_NAME",
     "keras",
     "Layer",
     "Metric",
@@ -111,6 +115,7 @@ __all__ = [
     "LOOKUPS",
     "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
+    "TENSORFLOW_NAMES",
     "bookkeeping_names",
     "stores",
     "set_store",
@@ -141,6 +146,7 @@ __all__ = [
     "get_global",
     "set_global",
     "global_attribute",
+    "NumpyFloat",
     "stamped",
     "is_stamping",
     "base_config",

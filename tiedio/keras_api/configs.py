@@ -6,10 +6,32 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from tiedio.keras_api.classes import Layer, SafeModeScope, api_export, global_state, keras
 
 get_global = global_state.get_global_attribute
 set_global = global_state.set_global_attribute
+
+
+class NumpyFloat(float):
+    """A NumPy float in a form that Keras's serialization passes through; it makes Python floats of all but float64."""
+
+    number: np.floating[Any]
+
+
+def _kept(value: Any) -> Any:
+    """A config with its NumPy floats in a form that Keras does not change."""
+    if isinstance(value, (list, tuple)):
+        items = [_kept(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        return {key: _kept(item) for key, item in value.items()}
+    if isinstance(value, np.floating) and value.dtype != np.float64:
+        wrapped = NumpyFloat(value)
+        wrapped.number = value
+        return wrapped
+    return value
 
 
 class _StampAll(dict[int, Any]):
@@ -36,7 +58,7 @@ def global_attribute(name: str, value: Any) -> Iterator[None]:
 def stamped(get: Callable[[], Any]) -> Any:
     """What `get` returns, serialized by Keras, each object in it stamped with its identity."""
     with global_attribute("shared_objects/id_to_config_map", _StampAll()):
-        return keras.saving.serialize_keras_object(get())
+        return keras.saving.serialize_keras_object(_kept(get()))
 
 
 def is_stamping() -> bool:

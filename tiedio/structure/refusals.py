@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import types
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -116,10 +117,12 @@ def _refuse_attribute(path: str, value: Any) -> None:
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, (list, tuple)):
+        if isinstance(item, (list, tuple, set, frozenset, deque)):
             stack.extend((f"{where}/{i}", part) for i, part in enumerate(item))
         elif isinstance(item, dict):
             stack.extend((f"{where}/{key}", part) for key, part in item.items())
+        elif slots.classify(type(item)) == "plain" or arrays.is_backend_module(item):
+            stack.extend((slots.join(where, name), part) for name, part in slots.attributes_of(item).items())
 
 
 def refuse_in_compile(path: str, arguments: Mapping[str, Any]) -> None:

@@ -278,7 +278,8 @@ def _operation_arguments(value: Any) -> dict[str, Any] | None:
     names = [name for name in keras_api.constructor_parameters(type(value)) if name != "self"]
     if not all(name in held for name in names):
         return None
-    return {name: arrays.as_number(held[name]) for name in names}
+    # The name comes first, as in what Keras's own `get_config` gives once the operation is made from this.
+    return {name: arrays.as_number(held[name]) for name in sorted(names, key=lambda name: name != "name")}
 
 
 def _accepted(cls: type, config: dict[str, Any]) -> dict[str, Any]:
