@@ -18,7 +18,8 @@ from tiedio.manifest import FORMAT, READABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_EXIST = ("README.md", "docs/format.md")
-MUST_RUN_CODE = ("README.md",)
+HOW_TO = tuple(sorted(f"docs/how-to/{path.name}" for path in ROOT.glob("docs/how-to/*.md") if path.name != "README.md"))
+MUST_RUN_CODE = ("README.md", "docs/tying.md", *HOW_TO)
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 _PYTHON_INFO = re.compile(r"(python|py|python3|pycon)\b", re.IGNORECASE)
@@ -141,6 +142,12 @@ def test_links_to_files_of_the_repository_lead_somewhere(name: str) -> None:
     local = [target for target in targets if not re.match(r"[a-z]+:", target)]
     missing = [target for target in local if not ((ROOT / name).parent / target).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", HOW_TO)
+def test_the_how_to_page_is_found_from_both_lists(name: str) -> None:
+    assert f"]({name})" in read("README.md")
+    assert f"]({Path(name).name})" in read("docs/how-to/README.md")
 
 
 @pytest.mark.parametrize("name", [name for name in tiedio.__all__ if not name.startswith("__")])

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar, overload
 
+import numpy as np
+
 from tiedio import arrays, configs, keras_api, slots
 from tiedio.errors import ModelError, TiedioError, one_line
 
@@ -274,6 +276,8 @@ def _serialized(owner: Any, name: str, value: Any) -> Any:
         return {key: _serialized(owner, name, item) for key, item in value.items()}
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if isinstance(value, np.floating):
+        return value  # of its own dtype, which configs keep
     if arrays.array_kind(value) == "scalar":
         return value.item()
     if keras_api.is_stamping() and slots.classify(type(value)) in ("variable", "object"):
