@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.src import backend
 from keras.src.initializers.random_initializers import RandomInitializer
 
+import tiedio
 from tiedio import keras_api
 
 
@@ -292,3 +295,43 @@ def test_lambdas_of_another_thread_are_made_from_their_code() -> None:
         thread.start()
         thread.join()
     assert found[0] is not function
+
+
+# --- views ------------------------------------------------------------------------------------------------
+
+
+def test_a_variable_reads_its_value_through_the_names_that_a_view_overrides() -> None:
+    base: Any = keras.Variable
+    assert set(vars(keras.Variable([1.0]))) - {"_trainable", "_name", "_path", "_autocast", "_aggregation"} == {
+        "_constraint", "_dtype", "_initializer", "_layout", "_ndim", "_overwrite_with_gradient", "_regularizer",
+        "_shape", "_synchronization", "_value",
+    }  # fmt: skip
+    for name in ("value", "trainable", "name", "path", "aggregation", "synchronization", "regularizer", "constraint"):
+        assert isinstance(inspect.getattr_static(base, name), property), name
+    assert {"assign", "assign_add", "assign_sub", "_direct_assign"} <= set(dir(base))
+    view = keras_api.live_view(keras.Variable([[1.0, 2.0]]), tiedio.transpose((1, 0)))
+    # What the constructor would set is an attribute or a property here too, but for what only properties read.
+    missing = {name for name in vars(keras.Variable([1.0])) if not hasattr(view, name)}
+    assert missing == {"_aggregation", "_synchronization"}
+
+
+def test_tensorflow_takes_a_variable_for_one_by_the_flag_that_a_view_inherits() -> None:
+    assert keras.Variable._should_act_as_resource_variable is True
+    view = keras_api.live_view(keras.Variable([[1.0, 2.0]]), tiedio.transpose((1, 0)))
+    assert view._should_act_as_resource_variable is True
+    assert isinstance(view, tf.__internal__.types.Tensor)
+
+
+def test_tensorflow_forgets_an_attribute_that_becomes_a_view() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert callable(layer._delete_tracking)
+    source = keras.Variable(np.ones((2, 3)))
+
+    def tracked() -> set[str]:
+        return set(layer._trackable_children())
+
+    assert "_kernel" in tracked()
+    keras_api.set_attribute(layer, "_kernel", keras_api.live_view(source, tiedio.transpose((1, 0))))
+    assert "_kernel" not in tracked()
+    assert layer._kernel.source is source
