@@ -249,6 +249,40 @@ def test_a_tie_in_place_keeps_the_order_of_weights_and_one_by_attribute_does_not
     assert [id(variable) for variable in built.parts[1].weights] == [id(variable) for variable in expected]
 
 
+def test_a_tie_by_a_call_takes_along_what_holds_the_same_variable() -> None:
+    parts = (Layer("dense"), Layer("dense"), Layer("dense"), Chain((0, 1, 2)))
+    by_hand = Tie(((1, "kernel"), (2, "kernel")))
+    recipe = Recipe(parts, (Root(3),), (by_hand, Tie(((0, "kernel"), (1, "kernel")), how="tied")))
+    first, second, third, _ = build(recipe).parts
+    assert first.kernel is second.kernel is third.kernel
+    held = holdings(recipe)
+    assert held[0, "kernel"] == held[1, "kernel"] == held[2, "kernel"]
+
+
+@pytest.mark.parametrize(
+    ("source", "slot", "view"),
+    [
+        ((0, "cell.kernel"), (1, "kernel"), ("slice", (0, 4), (-1, 4))),
+        ((1, "kernel"), (2, "_output_dense.kernel"), ("reshape", (2, 2, -1))),
+        ((2, "_output_dense.kernel"), (3, "_query_dense.kernel"), ("transpose", (2, 0, 1))),
+    ],
+    ids=["slice", "reshape", "transpose"],
+)
+def test_a_view_is_computed_from_the_slot_that_the_recipe_names(
+    source: tuple[int, str], slot: tuple[int, str], view: tuple[Any, ...]
+) -> None:
+    attention = Layer("attention")
+    steps = (Call(0, (0,)), Call(1, (1,)), Call(2, (1, 2)), Call(3, (2, 3)))
+    parts = (Layer("lstm"), Layer("dense"), attention, attention, Graph(("seq",), steps, (4,)))
+    one = View(slot, source, view)
+    recipe = Recipe(parts, (Root(4),), (one,))
+    built = build(recipe)
+    live = lookup(built.parts[slot[0]], slot[1])
+    assert live.source is lookup(built.parts[source[0]], source[1])
+    assert np.array_equal(np.array(live), view_of(one).apply(np.array(live.source)))
+    assert holdings(recipe)[slot] == (source, live.view)
+
+
 def test_a_layer_frozen_late_was_trained_before_and_is_not_trained_any_more() -> None:
     parts = (Layer("dense"), Layer("narrow", on="flat"), Layer("flatten"), Chain((0, 2, 1)))
     compiled = strategies.Compile(steps=1, eager=False)

@@ -21,6 +21,7 @@ from tiedio.testing.strategies_recipe import (
     Freeze,
     Graph,
     Layer,
+    Op,
     Recipe,
     Root,
     Slot,
@@ -107,29 +108,60 @@ def draw_changes(draw: st.DrawFn, recipe: Recipe) -> tuple[Change, ...]:
 
 def _draw_views(draw: st.DrawFn, recipe: Recipe) -> list[Change]:
     """Sometimes weights become views, of other weights that are none; not where another change has a hand in it."""
-    if not one_in(draw, 3):
+    if not one_in(draw, 2):
         return []
     known = slots(recipe)
-    weights = [slot for slot, variable in known.items() if variable.role == "weight"]
-    touched = {slot for one in recipe.changes for slot in (one.slots if isinstance(one, Tie) else (one.slot,))}
-    made: list[Change] = []
-    for _ in range(draw(st.sampled_from((1, 1, 2)))):
-        held = holdings(dataclasses.replace(recipe, changes=(*recipe.changes, *made)))
-        seen = {one.origin for one in held.values() if one.view is not None}
-        sources = [slot for slot in weights if held[slot].view is None]
-        choices: dict[str, list[tuple[Slot, Slot]]] = {}
-        for slot, source in itertools.product(sources, sources):
-            if slot[0] == source[0] or slot in touched or held[slot] == held[source] or held[slot].origin in seen:
-                continue
-            if known[slot].dtype == known[source].dtype:
-                for name in _fitting(known[source].shape, known[slot].shape):
-                    choices.setdefault(name, []).append((slot, source))
+    made: list[View] = []
+    for _ in range(draw(st.sampled_from((1, 2)))):
+        choices = _possible_views(dataclasses.replace(recipe, changes=(*recipe.changes, *made)))
         if not choices:
             break
-        name = draw(st.sampled_from(sorted(choices, reverse=True)))
-        slot, source = draw(st.sampled_from(choices[name]))
+        pairs = choices.get(made[0].view[0], []) if made else []
+        shape = known[made[0].slot].shape if made else ()
+        again = [(slot, one) for slot, one in pairs if one == made[0].source and known[slot].shape == shape]
+        if again and not one_in(draw, 3):  # the view that is there already, in another slot
+            made.append(View(*draw(st.sampled_from(again)), made[0].view))
+            continue
+        preferred = choices if one_in(draw, 3) else _rare(recipe, choices)
+        name = draw(st.sampled_from(sorted(preferred, reverse=True)))
+        slot, source = draw(st.sampled_from(preferred[name]))
         made.append(View(slot, source, _draw_view(draw, name, known[source].shape, known[slot].shape)))
-    return made
+    return [*made]
+
+
+Pairs = dict[str, list[tuple[Slot, Slot]]]
+
+
+def _possible_views(recipe: Recipe) -> Pairs:
+    """For each kind of view the slots that could be one, each with a slot that could be its source."""
+    known, held = slots(recipe), holdings(recipe)
+    touched = {slot for one in recipe.changes for slot in (one.slots if isinstance(one, Tie) else (one.slot,))}
+    seen = {one.origin for one in held.values() if one.view is not None}
+    weights = [slot for slot, one in known.items() if one.role == "weight" and held[slot].view is None]
+    found: Pairs = {}
+    for slot in weights:
+        if slot in touched or held[slot].origin in seen:
+            continue
+        for source in weights:
+            one, other = known[slot], known[source]
+            if slot[0] != source[0] and held[slot] != held[source] and one.dtype == other.dtype:
+                for name in _fitting(other.shape, one.shape):
+                    found.setdefault(name, []).append((slot, source))
+    return found
+
+
+def _rare(recipe: Recipe, choices: Pairs) -> Pairs:
+    """Those whose slot is an argument of an op; else those of which a root holds one slot; else all."""
+    steps = [step for part in recipe.parts if isinstance(part, Graph) for step in part.steps]
+    lent = {step.slot for step in steps if isinstance(step, Op)}
+    held = [reach(recipe.parts, [root.part], called=True) for root in recipe.roots]
+    in_ops = {n: [pair for pair in pairs if pair[0] in lent] for n, pairs in choices.items()}
+    across = {
+        n: [(a, b) for a, b in pairs if any((a[0] in one) != (b[0] in one) for one in held)]
+        for n, pairs in choices.items()
+    }
+    some = [{n: pairs for n, pairs in rare.items() if pairs} for rare in (in_ops, across)]
+    return next((rare for rare in some if rare), choices)
 
 
 def _fitting(source: tuple[int, ...], shape: tuple[int, ...]) -> Iterable[str]:
