@@ -1,4 +1,4 @@
-"""Golden models whose weights are views of others: each with its inputs, and groups of things that are one object."""
+"""Golden models of what format 3 brought: each with its inputs, and groups of things that are one object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 import tiedio
 from tiedio.testing.zoo_base import floats, integers, trained
@@ -69,6 +70,31 @@ def three_slots() -> Made:
     return model, x, same
 
 
+@tiedio.serializable(package="golden")
+class Features(layers.Layer):
+    """Is given a variable and a narrow number, and draws its own numbers whenever it is called."""
+
+    def __init__(self, matrix: Any, scale: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.matrix, self.scale = matrix, scale
+        self.features = keras.initializers.RandomNormal(stddev=0.5)
+
+    def call(self, inputs: Any) -> Any:
+        drawn = self.features((4, 4), "float32")
+        return keras.ops.matmul(inputs, self.matrix + drawn) * float(self.scale)
+
+
+def constructor_arguments() -> Made:
+    inputs = keras.Input((4,), name="inputs")
+    dense = layers.Dense(4, activation="tanh", name="dense")
+    hidden = dense(inputs)
+    features = Features(dense.kernel, np.float32(0.5), name="features")
+    model = keras.Model(inputs, layers.Dense(1, name="head")(features(hidden)), name="given")
+    x = floats(4, 4)
+    trained(model, x, floats(4, 1, seed=1))
+    return model, x, lambda m: [[m.get_layer("dense").kernel, m.get_layer("features").matrix]]
+
+
 VIEWS: dict[str, Callable[[], Made]] = {
-    build.__name__: build for build in (view_autoencoder, views_of_one_matrix, three_slots)
+    build.__name__: build for build in (view_autoencoder, views_of_one_matrix, three_slots, constructor_arguments)
 }

@@ -109,7 +109,7 @@ STRUCTURE: Any = {
             "kind": "object", "class": CLASS, "name": None, "found_at": [0], "config": CONFIG, "policy": "float32",
             "held": [[0, [["attribute", "x"], ["index", 1], ["key", "k"]]], [0, [["key", 1], ["member", "m"]]]],
             "built": False, "path": None, "parent_path": None, "build_config": {"input_shape": 1}, "no_config": "why",
-            "compile_arguments": {},
+            "compile_arguments": {}, "seeds": {"features": 7},
         },
     ],
     "nodes": [

@@ -135,7 +135,7 @@ OF_FORMAT_1 = [
 
 
 OF_FORMAT_2 = [*OF_FORMAT_1, "loss_scale", "own_compile", "own_hooks"]
-OF_FORMAT_3 = [*OF_FORMAT_2, "three_slots", "view_autoencoder", "views_of_one_matrix"]
+OF_FORMAT_3 = [*OF_FORMAT_2, "constructor_arguments", "three_slots", "view_autoencoder", "views_of_one_matrix"]
 
 
 @pytest.mark.parametrize(("version", "names"), [(1, OF_FORMAT_1), (2, OF_FORMAT_2), (3, OF_FORMAT_3)])

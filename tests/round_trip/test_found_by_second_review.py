@@ -343,3 +343,21 @@ class HoldsModule(layers.Layer):
 
 def test_a_variable_in_a_module_of_tensorflow_is_refused_by_name(tmp_path: Path) -> None:
     refused(sequential(HoldsModule(name="holds")), tmp_path, "holds/module/w")
+
+
+@register
+class RandomFeatures(layers.Layer):
+    """Projects by numbers that an initializer of Keras draws at every call: the same ones, by its own seed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.features = keras.initializers.RandomNormal(stddev=0.5)
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.matmul(x, self.features((x.shape[-1], 4), x.dtype))
+
+
+def test_numbers_that_an_initializer_draws_when_a_layer_is_called_come_back(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((6,)), RandomFeatures(), layers.Dense(2)])
+    model.compile("adam", "mse")
+    assert_round_trip(model, np.ones((2, 6), "float32"), np.ones((2, 2), "float32"), folder=tmp_path)

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tiedio.keras_api.classes import Layer, SafeModeScope, api_export, global_state, keras
+from tiedio.keras_api.classes import Layer, RandomInitializer, SafeModeScope, api_export, global_state, keras
 
 get_global = global_state.get_global_attribute
 set_global = global_state.set_global_attribute
+
+
+def has_drawn_seed(value: Any) -> bool:
+    """Whether this is an initializer that was given no seed, and drew one (`_init_seed`, Keras 3.15.1)."""
+    return isinstance(value, RandomInitializer) and value._init_seed is None and isinstance(value.seed, int)
 
 
 class NumpyFloat(float):

@@ -39,6 +39,7 @@ class Entry:
     policy: Any = None
     build_config: Any = None
     compile_arguments: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
     config: Any = None
     no_config: str | None = None
     inner_names: tuple[str | None, ...] = ()
@@ -124,6 +125,10 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str, v
             remedy=DAMAGED,
         )
     refuse_newer_keys([entry.get("config") for entry in shaped.objects], ("$variable",), version, where)
+    if version < 3 and any(entry.get("seeds") for entry in shaped.objects):
+        raise FormatError(
+            "unknown key", path=where, expected=f"only keys of format {version}", found="'seeds'", remedy=DAMAGED
+        )
     refuse_newer_keys([table, training], ("$numpy",), version, path)
     problem = next(_problems(table, training, objects, optimizers), None)
     if problem is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from tiedio import arrays, configs, keras_api, own_compile, serialization, slots
 from tiedio.errors import ModelError, one_line
 from tiedio.structure import plan
+from tiedio.structure.facts import seeds_of
 from tiedio.structure.refusals import refuse_what_cannot_be_carried
 
 _FAILS = "get_config fails"
@@ -166,6 +167,9 @@ def _describe(
         if build is not None and not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
             stamped = keras_api.stamped(lambda: dict(build))
             entry["build_config"] = configs.encode(stamped, number, found.path)
+    seeds = seeds_of(value)
+    if seeds:
+        entry["seeds"] = seeds
     extras = own_compile.describe(value, number, found.path)
     if extras:
         entry["compile_arguments"] = extras
