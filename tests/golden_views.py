@@ -71,7 +71,7 @@ def three_slots() -> Made:
 
 
 @tiedio.serializable(package="golden")
-class Features(layers.Layer):
+class Features(keras.layers.Layer):
     """Is given a variable and a narrow number, and draws its own numbers whenever it is called."""
 
     def __init__(self, matrix: Any, scale: Any, **options: Any) -> None:
