@@ -64,7 +64,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     import tensorflow as tf
 
     # A training step is compared bitwise: no op may take another path, and no sum another order. With this
-    # set, Keras's jit_compile="auto" means no XLA; a test that is about XLA says jit_compile=True.
+    # set, Keras turns XLA off even for jit_compile=True; a test that is about XLA switches it off around itself.
     tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from tiedio import records
 
 
 def raw_tensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
@@ -30,6 +32,11 @@ def facts_of(path: Path) -> dict[str, dict[str, Any]]:
         name: {"dtype": dtype, "shape": shape, "sha256": hashlib.sha256(raw).hexdigest()}
         for name, (dtype, shape, raw) in sorted(raw_tensors(path).items())
     }
+
+
+def views_of(slots: Iterable[Iterable[Any]]) -> dict[str, Any]:
+    """By path, the view in each slot that holds one."""
+    return {one.path: records.encode(one.view) for group in slots for one in group if one.view is not None}
 
 
 def outputs_of(model: Any, inputs: Any) -> list[np.ndarray[Any, Any]]:

@@ -390,10 +390,18 @@ GOLDEN: dict[str, Callable[[], Golden]] = {
 
 # --- what stands beside a file ---------------------------------------------------------------------
 
-# A file of this folder, which is no package.
+# Files of this folder, which is no package.
 sys.path.insert(0, str(Path(__file__).parent))
-_facts = importlib.import_module("golden_facts")
+_facts, _views = importlib.import_module("golden_facts"), importlib.import_module("golden_views")
 facts_of, outputs_of, array_of, map_inputs = _facts.facts_of, _facts.outputs_of, _facts.array_of, _facts.map_inputs
+views_of = _facts.views_of
+
+
+def _golden(build: Callable[[], Any]) -> Callable[[], Golden]:
+    return lambda: Golden(*build())
+
+
+GOLDEN |= {name: _golden(build) for name, build in _views.VIEWS.items()}
 
 
 def describe(golden: Golden, path: Path) -> dict[str, Any]:
@@ -402,6 +410,7 @@ def describe(golden: Golden, path: Path) -> dict[str, Any]:
     return {
         "format": manifest.format,
         "ties": [list(tie.slots) for tie in manifest.ties],
+        "views": views_of(variable.slots for variable in manifest.variables),
         "shared_objects": [list(record.paths) for record in manifest.shared_objects],
         "tensors": facts_of(path),
         "inputs": map_inputs(golden.inputs, _facts.encoded),

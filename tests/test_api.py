@@ -224,7 +224,7 @@ def test_a_failing_save_leaves_what_stood_there_and_no_litter(
     assert before is None or path.read_bytes() == before
     monkeypatch.undo()
     tiedio.save(made, path, check=False)
-    assert tiedio.inspect(path).format == 2
+    assert tiedio.inspect(path).format == 3
 
 
 def test_a_failing_load_leaves_the_file_as_it_is(path: Path) -> None:

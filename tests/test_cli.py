@@ -62,7 +62,7 @@ def test_inspect_json_is_the_same_as_data(file: Path, capsys: pytest.CaptureFixt
     assert exit_code("inspect", str(file), "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["path"] == str(file)
-    assert found["format"] == 2
+    assert found["format"] == 3
     ties = {tie["path"]: tie for tie in found["ties"]}
     assert ties["near/kernel"] == {
         "path": "near/kernel",

@@ -74,6 +74,9 @@ def test_what_is_written_is_valid_and_has_one_meaning(value: Any) -> None:
         ({"a": 1, "$b": 2}, {"$dict": [["a", 1], ["$b", 2]]}),
         ({(1, 2): {None: True}}, {"$dict": [[{"$tuple": [1, 2]}, {"$dict": [[None, True]]}]]}),
         (math.inf, {"$float": "inf"}),
+        (np.float64(0.1), {"$numpy": ["float64", "0.1"]}),
+        (np.float32(0.1), {"$numpy": ["float32", "0.10000000149011612"]}),
+        (np.float16(np.inf), {"$numpy": ["float16", "inf"]}),
         (-math.inf, {"$float": "-inf"}),
         (math.nan, {"$float": "nan"}),
         (b"\x00\x01", {"$bytes": "AAE="}),
@@ -91,7 +94,7 @@ def test_what_json_cannot_say_stands_under_one_key_with_a_dollar(value: Any, enc
         (object(), "builtins.object"),
         ({"a": [1, {2}]}, "builtins.set"),
         ((1j,), "builtins.complex"),
-        (np.float32(1), "numpy.float32"),
+        (np.complex64(1), "numpy.complex64"),
         (2**63 + 1, str(2**63 + 1)),
         ({"a": -(2**64)}, str(-(2**64))),
         (["a\ud800"], r"'a\ud800'"),
@@ -137,10 +140,26 @@ def test_layers_of_the_table_become_references_at_every_sighting() -> None:
 
 
 def test_a_layer_that_is_not_in_the_table_is_refused() -> None:
-    left, right = keras.layers.Dense(1), keras.layers.Dense(2)
+    left, right = keras.layers.Dense(1), keras.layers.Dense(2, name="right")
     with pytest.raises(ModelError, match="in no attribute") as caught:
         configs.encode(keras_api.stamped(Pair(left, right).get_config), {id(left): 3}, "pair")
-    assert (caught.value.path, caught.value.found) == ("pair", "Dense")
+    assert (caught.value.path, caught.value.found) == ("pair", "Dense 'right'")
+
+
+def test_a_reference_to_a_live_object_or_variable_is_looked_up_or_refused_by_name() -> None:
+    dense, variable = keras.layers.Dense(1, name="dense"), keras.Variable([1.0], name="shared")
+    config = {"layer": configs.reference_to(dense), "more": [configs.reference_to(variable)]}
+    known = {id(dense): 3, id(variable): {"$variable": "dense/kernel"}}
+    encoded = configs.encode(config, known, "here")
+    assert encoded == {"layer": {"$object": 3}, "more": [{"$variable": "dense/kernel"}]}
+    assert configs.decode(encoded, {"$object": lambda n: n, "$variable": lambda path: path})["more"] == ["dense/kernel"]
+    for stray, title in ((dense, "Dense 'dense'"), (variable, "Variable 'shared'")):
+        left = {key: item for key, item in known.items() if key != id(stray)}
+        with pytest.raises(ModelError, match="in no attribute") as caught:
+            configs.encode(config, left, "here")
+        assert (caught.value.path, caught.value.found) == ("here", title)
+    inside = configs.Inside({id(dense): 0})
+    assert configs.without_identity(configs.encode(config, inside, "here")) == configs.without_identity(encoded)
 
 
 def test_identities_of_this_process_are_not_written() -> None:
@@ -164,6 +183,7 @@ def test_references_of_one_kind_are_found_in_order_and_not_inside_others() -> No
         {"$nope": 1},
         {"a": [{"$nope": 1}]},
         {"$object": 0},
+        {"$variable": "dense/kernel"},
         {"$tensor": [0, 0]},
         {"$tuple": 1},
         {"$tuple": {"0": 1}},
@@ -188,7 +208,7 @@ def test_an_unknown_or_damaged_value_is_refused(value: Any) -> None:
     # Whatever is raised, `load` tells it as a FormatError with the file's path; see test_structure_shape.py.
     with pytest.raises((FormatError, TypeError, ValueError)):
         configs.decode(value, {})
-    assert not VALIDATOR.is_valid(value) or value == {"$object": 0}
+    assert not VALIDATOR.is_valid(value) or [*value] in (["$object"], ["$variable"])
 
 
 # --- what differs between two equal makings --------------------------------------------------------
@@ -202,6 +222,7 @@ def test_two_makings_of_one_layer_are_alike_without_names_flags_and_references()
     assert configs.without_identity(first) != configs.without_identity(other)
     assert configs.without_identity(first) != configs.without_identity({**second, "units": 4})
     assert configs.without_identity([{"$object": 1}]) == configs.without_identity([{"$object": 2}])
+    assert configs.without_identity([{"$variable": "a"}]) == configs.without_identity([{"$variable": "b"}])
 
 
 def test_a_lambda_is_written_by_its_code_alone() -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 import tiedio
+from tiedio.manifest import FORMAT, READABLE_FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 MUST_EXIST = ("README.md", "docs/format.md")
-MUST_RUN_CODE = ("README.md",)
+HOW_TO = tuple(sorted(f"docs/how-to/{path.name}" for path in ROOT.glob("docs/how-to/*.md") if path.name != "README.md"))
+MUST_RUN_CODE = ("README.md", "docs/tying.md", *HOW_TO)
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 _PYTHON_INFO = re.compile(r"(python|py|python3|pycon)\b", re.IGNORECASE)
@@ -29,6 +31,8 @@ WARNINGS = (
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
     # What Keras says when it drops an optimizer's state: the README shows that it happens.
     "ignore:Skipping variable loading for optimizer:UserWarning",
+    # And before it fails to load a layer that stands in a model and outside it: docs/how-to/reuse.md shows that.
+    "ignore:Skipping nested container:UserWarning",
 )
 
 
@@ -140,8 +144,22 @@ def test_links_to_files_of_the_repository_lead_somewhere(name: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("name", HOW_TO)
+def test_the_how_to_page_is_found_from_both_lists(name: str) -> None:
+    assert f"]({name})" in read("README.md")
+    assert f"]({Path(name).name})" in read("docs/how-to/README.md")
+
+
 @pytest.mark.parametrize("name", [name for name in tiedio.__all__ if not name.startswith("__")])
 def test_the_public_name_has_a_docstring_whose_example_runs(name: str) -> None:
     text = inspect.getdoc(getattr(tiedio, name))
     assert text, f"tiedio.{name} has no docstring"
     assert doctest.DocTestParser().get_examples(text), f"the docstring of tiedio.{name} has no example (>>>)"
+
+
+def test_the_page_on_the_format_is_about_the_version_that_is_written_and_keeps_what_older_ones_did() -> None:
+    page = read("docs/format.md")
+    assert page.startswith(f"# The file format, version {FORMAT}\n")
+    assert f"To raise it from {FORMAT} to {FORMAT + 1}:" in page
+    kept = re.findall(r"^## What version (\d+) did otherwise$", page, flags=re.MULTILINE)
+    assert sorted(map(int, kept)) == sorted(set(READABLE_FORMATS) - {FORMAT})

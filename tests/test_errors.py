@@ -162,7 +162,7 @@ def test_what_is_not_a_model_in_a_dict_is_named(path: Path) -> None:
 def test_an_empty_dict(path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         tiedio.save({}, path)
-    told(caught, "no model to save", path="model", expected="model", found="empty dict", remedy="model")
+    told(caught, "no model", path="model", expected="model", found="empty dict", remedy="model")
 
 
 @pytest.mark.parametrize("name", [1, None, ("a",), b"a"])

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import tiedio
-from tiedio import manifest, strict_json
+from tiedio import manifest, records, strict_json, views
 from tiedio.container.header import Header, read_header
 from tiedio.errors import FormatError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
@@ -47,11 +47,12 @@ def documents_of(path: Path) -> dict[str, Any]:
 
 CONFIG: Any = {
     "units": 3, "rate": 0.5, "flag": True, "none": None, "plain": [1, {"x": "y"}], "shape": {"$tuple": [None, 3]},
-    "table": {"$dict": [[1, "one"], [{"$tuple": [1, 2]}, {"$float": "inf"}], ["$x", {"$bytes": "AAE="}]]},
+    "table": {"$dict": [[1, "one"], [{"$tuple": [1, 2]}, {"$float": "inf"}], [0, {"$numpy": ["float64", "0.1"]}],
+    ["$x", {"$bytes": "AAE="}]]},
 }  # fmt: skip
 CLASS = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
 MANIFEST: Any = {
-    "format": 2,
+    "format": 3,
     "versions": {
         "tiedio": "0.1.0", "keras": "3.15.1", "backend": "tensorflow", "floatx": "float32",
         "image_data_format": "channels_last",
@@ -63,8 +64,14 @@ MANIFEST: Any = {
     ],
     "variables": [
         {
-            "slots": [{"path": "a/kernel", "view": None}, {"path": "b/kernel"}], "shape": [2, 3], "dtype": "float32",
-            "name": "kernel", "path": "a/kernel", "trainable": False, "created_trainable": False, "autocast": False,
+            "slots": [
+                {"path": "a/kernel", "view": None}, {"path": "b/kernel"},
+                {"path": "c/kernel", "view": {"name": "transpose", "axes": [1, 0]}},
+                {"path": "d/kernel", "view": {"name": "reshape", "shape": [3, 1, 2]}},
+                {"path": "e/kernel", "view": {"name": "slice", "start": [0, 1], "shape": [2, 2]}},
+            ],
+            "shape": [2, 3], "dtype": "float32", "name": "kernel", "path": "a/kernel",
+            "trainable": False, "created_trainable": False, "autocast": False,
             "aggregation": "mean", "synchronization": "none", "overwrite_with_gradient": True,
             "regularizer": {"module": "keras.regularizers", "class_name": "L2", "config": {"l2": 0.1}},
             "constraint": None,
@@ -102,7 +109,7 @@ STRUCTURE: Any = {
             "kind": "object", "class": CLASS, "name": None, "found_at": [0], "config": CONFIG, "policy": "float32",
             "held": [[0, [["attribute", "x"], ["index", 1], ["key", "k"]]], [0, [["key", 1], ["member", "m"]]]],
             "built": False, "path": None, "parent_path": None, "build_config": {"input_shape": 1}, "no_config": "why",
-            "compile_arguments": {},
+            "compile_arguments": {}, "seeds": {"features": 7},
         },
     ],
     "nodes": [
@@ -219,6 +226,7 @@ RECORDS = {
     ("manifest", "root"): manifest.Root,
     ("manifest", "object"): manifest.Object,
     ("manifest", "slot"): manifest.Slot,
+    ("manifest", "view"): views.View,
     ("manifest", "variable"): manifest.Variable,
     ("manifest", "optimizer"): manifest.Optimizer,
     ("manifest", "constant"): manifest.TensorSpec,
@@ -251,8 +259,9 @@ def test_what_stands_in_several_schemas_is_the_same_in_all() -> None:
     training = copy.deepcopy(SCHEMAS["training"]["$defs"]["config"])
     for key in ("$optimizer", "$shared"):  # lists that only the training record has
         del training["properties"][key], training["dependentSchemas"][key]
-    assert SCHEMAS["structure"]["$defs"]["config"] == training
     config = copy.deepcopy(SCHEMAS["structure"]["$defs"]["config"])
+    del config["properties"]["$variable"], config["dependentSchemas"]["$variable"]  # only constructors take one
+    assert config == training
     # A regularizer or constraint refers to no object of the structure.
     del config["properties"]["$object"], config["dependentSchemas"]["$object"]
     assert config == SCHEMAS["manifest"]["$defs"]["config"]
@@ -298,6 +307,7 @@ def test_every_key_of_the_schema_is_in_the_document_for_mutations_and_in_the_des
         "tied_model_trained_with_sgd_with_nesterov_momentum_and_a_schedule",
         "a_layer_with_saving_hooks_of_its_own_called_twice",
         "an_adapted_text_vectorization_before_tied_layers",
+        "a_serializable_layer_that_takes_a_variable",
     ],
 )
 def test_what_save_writes_is_valid(case: str, tmp_path: Path) -> None:
@@ -323,6 +333,10 @@ def test_the_schema_refuses_every_shape_that_the_reader_refuses(name: str) -> No
     assert refused > 50
 
 
+def view_in(document: Any, slot: int) -> Any:
+    return document["variables"][0]["slots"][slot]["view"]
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -330,7 +344,25 @@ def test_the_schema_refuses_every_shape_that_the_reader_refuses(name: str) -> No
         ("manifest", lambda d: d["variables"][0].update(shape=[-1])),
         ("manifest", lambda d: d["variables"][0].update(slots=[])),
         ("manifest", lambda d: d["variables"][0]["slots"][1].update(view={"transpose": [1, 0]})),
+        ("manifest", lambda d: d["variables"][0]["slots"][1].update(view={"name": "conjugate"})),
+        ("manifest", lambda d: view_in(d, 2).pop("axes")),
+        ("manifest", lambda d: view_in(d, 2).update(axes=[0, 0])),
+        ("manifest", lambda d: view_in(d, 2).update(axes=[0, -1])),
+        ("manifest", lambda d: view_in(d, 2).update(axes=[0])),
+        ("manifest", lambda d: view_in(d, 2).update(shape=[3, 2])),
+        ("manifest", lambda d: view_in(d, 2).update(start=[0, 0])),
+        ("manifest", lambda d: view_in(d, 3).update(axes=[1, 0])),
+        ("manifest", lambda d: view_in(d, 3).update(start=[0, 0])),
+        ("manifest", lambda d: view_in(d, 3).update(shape=[3, -1])),
+        ("manifest", lambda d: view_in(d, 4).update(axes=[1, 0])),
+        ("manifest", lambda d: view_in(d, 4).update(shape=[2, -1])),
+        ("manifest", lambda d: view_in(d, 4).update(start=[0, -1])),
+        ("manifest", lambda d: view_in(d, 4).update(start=[])),
+        ("manifest", lambda d: view_in(d, 4).pop("shape")),
+        ("manifest", lambda d: view_in(d, 4).pop("start")),
+        ("manifest", lambda d: view_in(d, 4).update(step=[1, 1])),
         ("manifest", lambda d: d.update(format=1)),
+        ("manifest", lambda d: d.update(format=2)),
         ("manifest", lambda d: d["stored"][0].update(hook="other")),
         ("manifest", lambda d: d["objects"][0]["orders"].update(weights=[])),
         ("structure", lambda d: d["objects"][0].update(kind="other")),
@@ -343,6 +375,8 @@ def test_the_schema_refuses_every_shape_that_the_reader_refuses(name: str) -> No
         ("structure", lambda d: d["objects"][2].update(config={"$nope": 1})),
         ("structure", lambda d: d["objects"][2].update(config={"$tuple": [], "b": 2})),
         ("structure", lambda d: d["objects"][2].update(config={"$float": "1"})),
+        ("structure", lambda d: d["objects"][2].update(config={"$numpy": ["float64", "1"]})),
+        ("structure", lambda d: d["objects"][2].update(config={"$numpy": ["int64", "1.0"]})),
         ("structure", lambda d: d["objects"][2].update(config={"$bytes": "A*=="})),
         ("structure", lambda d: d["objects"][2].update(config={"$dict": [[[1], 2]]})),
         ("structure", lambda d: d["objects"][2].update(config={"$dict": [[1, 2, 3]]})),
@@ -362,6 +396,16 @@ def test_the_schema_refuses(name: str, change: Callable[[Any], Any]) -> None:
     assert faults(name, document) != []
 
 
+@pytest.mark.parametrize(("source", "view"), [((2, 3), tiedio.transpose()), ((1, 1), tiedio.reshape(()))])
+def test_a_view_as_the_manifest_writes_it_is_valid(source: tuple[int, ...], view: tiedio.View) -> None:
+    document = copy.deepcopy(MANIFEST)
+    document["variables"][0].update(shape=list(source))
+    document["stored"][0].update(shape=list(source))
+    document["variables"][0]["slots"][2:] = [{"path": "c/kernel", "view": records.encode(view.resolved(source))}]
+    assert faults("manifest", document) == []
+    assert manifest.Manifest.from_json(strict_json.dumps(document)).ties[0].views == (None, None, view.resolved(source))
+
+
 # --- the file around them --------------------------------------------------------------------------
 
 
@@ -374,7 +418,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> Header:
 
 def test_the_file_has_four_metadata_keys_and_data_that_starts_on_a_page(header: Header) -> None:
     assert set(header.metadata) == {FORMAT_KEY, *KEYS.values()}
-    assert header.metadata[FORMAT_KEY] == "2"
+    assert header.metadata[FORMAT_KEY] == "3"
     assert header.data_start % 4096 == 0
 
 

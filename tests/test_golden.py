@@ -19,6 +19,7 @@ from tiedio import slots
 from tiedio.container.header import read_header
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import READABLE_FORMATS
+from tiedio.views import NAMES
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).with_name("golden")
@@ -27,9 +28,10 @@ LARGEST = 40_000
 # Another processor, or another version of the backend, may round otherwise in the last place.
 TOLERANCE = 1e-6
 STEPS = {"bfloat16": 2**-7, "float16": 2**-10}
-# No model makes these: no format knows a view yet, the other two belong to float8 scales and to distribution, and
-# Keras writes bytes in a way of its own.
-NOT_IN_A_MODEL = {"view", "overwrite_with_gradient", "synchronization", "$bytes"}
+# No model makes these: they belong to float8 scales and to distribution, Keras writes bytes in a way of its own, and
+# the formats before 3 have no views.
+NOT_IN_A_MODEL = {"overwrite_with_gradient", "synchronization", "$bytes"}
+WITHOUT_VIEWS = (1, 2)
 
 
 def _maker() -> Any:
@@ -80,6 +82,10 @@ def test_a_golden_file_loads_with_its_ties_its_bytes_and_its_outputs(path: Path,
     for tie in expected["ties"]:
         assert all(held[other] is held[tie[0]] for other in tie)
     assert [list(tie.slots) for tie in tiedio.find_ties(model)] == expected["ties"]
+    assert golden_make.views_of([walk.slots]) == expected.get("views", {})
+    for slot in walk.slots:
+        if slot.view is not None:
+            assert np.array_equal(slot.live.value, slot.view.apply(np.asarray(slot.variable.value)))
     assert [list(found.paths) for found in walk.objects if len(found.paths) > 1] == expected["shared_objects"]
 
     # Before the model is called, which may move on a seed generator.
@@ -100,6 +106,7 @@ def test_a_golden_file_is_as_it_was_written(path: Path) -> None:
     manifest = tiedio.inspect(path)
     assert manifest.format == expected["format"] == int(path.parent.name)
     assert [list(tie.slots) for tie in manifest.ties] == expected["ties"]
+    assert golden_make.views_of(variable.slots for variable in manifest.variables) == expected.get("views", {})
     assert path.stat().st_size < LARGEST
 
 
@@ -115,15 +122,23 @@ def test_there_are_golden_files_of_every_readable_format_and_of_no_other() -> No
     assert sorted(int(folder.name) for folder in FOLDER.iterdir()) == sorted(READABLE_FORMATS)
 
 
+def test_every_view_is_in_a_golden_file() -> None:
+    views = [view for path in FILES for view in facts(path).get("views", {}).values()]
+    assert {view["name"] for view in views} == set(NAMES)
+    assert [path for path in FILES if facts(path).get("views") and int(path.parent.name) in WITHOUT_VIEWS] == []
+
+
 OF_FORMAT_1 = [
     "frozen_side", "node_argument", "odd_places", "repeated_layer", "several_roots", "sgd_momentum",
     "siamese_lstm", "subclassed", "tied_autoencoder", "two_convs",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("version", "names"), [(1, OF_FORMAT_1), (2, [*OF_FORMAT_1, "loss_scale", "own_compile", "own_hooks"])]
-)
+OF_FORMAT_2 = [*OF_FORMAT_1, "loss_scale", "own_compile", "own_hooks"]
+OF_FORMAT_3 = [*OF_FORMAT_2, "constructor_arguments", "three_slots", "view_autoencoder", "views_of_one_matrix"]
+
+
+@pytest.mark.parametrize(("version", "names"), [(1, OF_FORMAT_1), (2, OF_FORMAT_2), (3, OF_FORMAT_3)])
 def test_every_golden_file_is_there(version: int, names: list[str]) -> None:
     assert sorted(path.stem for path in FILES if path.parent.name == str(version)) == sorted(names)
 
@@ -139,7 +154,7 @@ def test_the_golden_files_have_every_key_of_their_format_between_them(version: i
         if name != "structure":  # what a config can hold is the same everywhere
             keys = {key for key in keys if not key.startswith("$")}
         missing |= {key for key in keys if not any(f'"{key}":' in text for text in texts)}
-    assert missing == NOT_IN_A_MODEL
+    assert missing == NOT_IN_A_MODEL | ({"view"} if version in WITHOUT_VIEWS else set())
 
 
 def test_a_golden_file_that_is_there_is_not_written_again(tmp_path: Path) -> None:

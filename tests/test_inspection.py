@@ -16,6 +16,7 @@ import safetensors.numpy
 
 import tiedio
 from tiedio.errors import FormatError
+from tiedio.manifest import FORMAT
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -179,12 +180,13 @@ def test_truncated_anywhere(saved: Path) -> None:
 # --- versions, keys, views ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [3, 99])
+@pytest.mark.parametrize("version", [FORMAT + 1, 99])
 def test_newer_format_version(saved: Path, version: int) -> None:
     edit(saved, lambda _tensors, metadata: metadata.update({"tiedio.format": str(version)}))
     with pytest.raises(FormatError) as caught:
         tiedio.load(saved)
-    told(caught, "newer", path="model.safetensors", expected="format 1, 2", found=f"format {version}", remedy="upgrade")
+    found = f"format {version}"
+    told(caught, "newer", path="model.safetensors", expected="format 1, 2, 3", found=found, remedy="upgrade")
 
 
 def test_a_format_version_that_never_was(saved: Path) -> None:
@@ -199,7 +201,7 @@ def test_two_format_versions(saved: Path) -> None:
     edit_json(saved, "tiedio.manifest", lambda manifest: manifest.update(format=1))
     with pytest.raises(FormatError) as caught:
         tiedio.load(saved)
-    told(caught, path="model.safetensors", expected="2", found="1", remedy="")
+    told(caught, path="model.safetensors", expected="3", found="1", remedy="")
 
 
 @pytest.mark.parametrize(
@@ -220,12 +222,86 @@ def test_unknown_key(saved: Path, key: str, change: Callable[[Any], None], place
     told(caught, "unknown key", path=place, expected="only", found="'extra'", remedy="format version")
 
 
-@pytest.mark.parametrize("view", ["transpose", {"transpose": [1, 0]}, 1, []])
-def test_unknown_view(saved: Path, view: Any) -> None:
-    edit_json(saved, "tiedio.manifest", lambda m: m["variables"][0]["slots"][0].update(view=view))
+def put_view(path: Path, view: Any, version: int = FORMAT) -> None:
+    """Gives the kernel in a file a second slot that holds a view."""
+
+    def change(manifest: Any) -> None:
+        manifest["format"] = version
+        manifest["variables"][0]["slots"].append({"path": "dense/other", "view": view})
+
+    edit_json(path, "tiedio.manifest", change)
+    edit(path, lambda _tensors, metadata: metadata.update({"tiedio.format": str(version)}))
+
+
+READERS = pytest.mark.parametrize("read", [tiedio.load, tiedio.inspect])
+
+
+@READERS
+@pytest.mark.parametrize("view", [{"name": "conjugate"}, {"name": ""}, {"name": "Transpose", "axes": [1, 0]}])
+def test_unknown_view(saved: Path, read: Callable[[Path], Any], view: Any) -> None:
+    put_view(saved, view)
     with pytest.raises(FormatError) as caught:
-        tiedio.load(saved)
-    told(caught, "unknown view", path="slots[0]", expected="null", found=repr(view), remedy="upgrade")
+        read(saved)
+    told(
+        caught, "unknown view", path="model.safetensors: dense/other", expected="one of transpose, reshape, slice",
+        found=repr(view["name"]), remedy="upgrade",
+    )  # fmt: skip
+
+
+@READERS
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("view", [{"name": "transpose", "axes": [1, 0]}, {"name": "conjugate"}])
+def test_a_view_in_a_file_of_a_format_without_views(
+    saved: Path, read: Callable[[Path], Any], version: int, view: Any
+) -> None:
+    put_view(saved, view, version)
+    with pytest.raises(FormatError) as caught:
+        read(saved)
+    told(
+        caught, "unknown view", path="model.safetensors: dense/other", expected=f"none: format {version} has no views",
+        found=repr(view["name"]), remedy="upgrade",
+    )  # fmt: skip
+
+
+@READERS
+@pytest.mark.parametrize("view", ["transpose", 1, [], False])
+def test_a_view_that_is_no_record(saved: Path, read: Callable[[Path], Any], view: Any) -> None:
+    put_view(saved, view)
+    with pytest.raises(FormatError) as caught:
+        read(saved)
+    told(caught, "wrong kind of value", path="slots[1].view", expected="a View", found=repr(view), remedy="damaged")
+
+
+@pytest.mark.parametrize(
+    ("view", "problem"),
+    [
+        ({"name": "transpose"}, "does not fit its variable"),
+        ({"name": "transpose", "axes": [0, 1]}, "is the variable itself"),
+        ({"name": "reshape", "shape": [-1]}, "does not fit its variable"),
+        ({"name": "slice", "start": [-1, 0], "shape": [1, 1]}, "does not fit its variable"),
+    ],
+)
+@READERS
+def test_a_view_that_contradicts_its_variable(
+    saved: Path, read: Callable[[Path], Any], view: Any, problem: str
+) -> None:
+    put_view(saved, view)
+    with pytest.raises(FormatError) as caught:
+        read(saved)
+    told(caught, "contradicts itself", path="model.safetensors", expected="agree", found=problem, remedy="damaged")
+    assert "'dense/other'" in str(caught.value.found)
+
+
+def test_a_manifest_tells_views_with_their_ties(path: Path) -> None:
+    encoder, decoder = keras.layers.Dense(2, name="encoder"), keras.layers.Dense(3, name="decoder")
+    one = keras.Sequential([keras.Input((3,)), encoder, decoder])
+    tiedio.tie(decoder, encoder, weights=["kernel"], view=tiedio.transpose())
+    tiedio.save(one, path)
+    (tie,) = tiedio.inspect(path).ties
+    assert (tie.path, tie.slots, tie.shape) == ("encoder/kernel", ("encoder/kernel", "decoder/kernel"), (3, 2))
+    assert tie.views == (None, tiedio.transpose((1, 0)))
+    assert tiedio.find_ties(one) == [tie]
+    assert "decoder/kernel" not in safetensors.numpy.load_file(path)
 
 
 @pytest.mark.parametrize("key", ["tiedio.manifest", "tiedio.structure", "tiedio.training"])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.trackable import autotrackable, base
 
+import tiedio
 from tiedio import keras_api
+from tiedio.testing import pairing
 
 ONES = np.ones((2, 3), "float32")
 
@@ -145,8 +150,7 @@ def live(kind: str) -> Any:
 @pytest.mark.parametrize("kind", LIVE)
 def test_what_keras_keeps_for_itself_is_known_by_name(kind: str) -> None:
     thing = live(kind)
-    own = {name for name in vars(thing) if not name.startswith("_self_")} - keras_api.bookkeeping_names(thing)
-    assert own - OWN[kind] == set()
+    assert set(vars(thing)) - keras_api.bookkeeping_names(thing) - OWN[kind] == set()
 
 
 def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
@@ -156,7 +160,56 @@ def test_every_bookkeeping_name_is_still_one_that_keras_sets() -> None:
         thing = live(kind)
         seen |= set(vars(thing))
         known |= keras_api.bookkeeping_names(thing)
-    assert known - seen - DURING == set()
+    # What is not Keras's own is what `guards` and `serializable` set: no more, and all of it.
+    ours = {*vars(tied_layer()), *vars(serializable_layer())} - set(vars(plain_layer()))
+    assert known - seen - DURING == ours - {"source"}
+
+
+def plain_layer() -> Any:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    return layer
+
+
+def serializable_layer() -> Any:
+    @tiedio.serializable(package="tests_keras_api")
+    class Noted(keras.layers.Dense):
+        def __init__(self, units: int, source: Any = None, **options: Any) -> None:
+            super().__init__(units, **options)
+            self.source = source
+
+    layer = Noted(2)
+    layer.build((None, 3))
+    assert keras_api.ARGUMENTS_NAME in vars(layer)
+    return layer
+
+
+def tied_layer() -> Any:
+    """A layer that shares a weight, and holds a view, with everything that `guards` sets in it."""
+    layer = plain_layer()
+    keras_api.guard(layer, "a tie")
+    keras_api.set_attribute(layer, "bias", keras_api.live_view(keras.Variable(np.ones((1, 2))), tiedio.reshape((2,))))
+    keras_api.store_views_too(layer)
+    return layer
+
+
+def test_what_a_tied_layer_keeps_is_bookkeeping_too() -> None:
+    added = set(vars(tied_layer())) - set(vars(plain_layer()))
+    assert added == {"enable_lora", "save_own_variables", "load_own_variables"}
+    assert {*added, "quantize"} <= keras_api.bookkeeping_names(tied_layer())
+    layer = tied_layer()
+    keras_api.unguard(layer)
+    keras_api.set_attribute(layer, "bias", keras.Variable(np.ones(2)))
+    keras_api.store_views_too(layer)
+    assert set(vars(layer)) == set(vars(plain_layer()))
+
+
+def test_what_tensorflow_keeps_on_an_object_is_known_by_name() -> None:
+    sources = [inspect.getsource(module) for module in (base, autotrackable)]
+    set_there = {name for source in sources for name in re.findall(r"self\.(_self_\w+)(?: *:[^=\n]+)? *=[^=]", source)}
+    assert set_there == keras_api.TENSORFLOW_NAMES
+    skipped = {name for name in pairing._SKIPPED if name.startswith("_self_")}
+    assert skipped == keras_api.TENSORFLOW_NAMES | {keras_api.ARGUMENTS_NAME}
 
 
 def test_a_weight_of_keras_s_layers_is_never_taken_for_bookkeeping() -> None:
@@ -324,78 +377,3 @@ def test_what_keras_noted_of_a_constructor_is_a_copy() -> None:
     keras_api.auto_config(noted)["units"] = 4  # type: ignore[index]
     assert keras_api.auto_config(noted) == {"units": 3}
     assert keras_api.auto_config(object.__new__(Own)) is None
-
-
-# --- configs ----------------------------------------------------------------------------------------------
-
-
-def test_every_object_in_a_config_is_stamped_at_first_sight() -> None:
-    inner = keras.layers.Dense(1)
-    outer = keras.layers.TimeDistributed(inner)
-    config = keras_api.stamped(lambda: {"a": outer, "b": [inner]})
-    assert config["a"]["shared_object_id"] == id(outer)
-    assert config["a"]["config"]["layer"]["shared_object_id"] == id(inner)
-    assert config["b"][0]["shared_object_id"] == id(inner)
-    assert keras_api.get_global("shared_objects/id_to_config_map") is None
-
-
-def test_a_stamped_config_is_answered_with_the_object_that_is_known() -> None:
-    inner = keras.layers.Dense(1)
-    config: dict[str, Any] = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {}}
-    with keras_api.known_objects({"s": inner}):
-        assert keras_api.deserialize({**config, "shared_object_id": "s"}, {}, True) is inner
-    assert keras_api.get_global("shared_objects/id_to_obj_map") is None
-
-
-def test_known_objects_are_forgotten_when_the_block_fails() -> None:
-    with pytest.raises(KeyError), keras_api.known_objects({"s": 2}):
-        raise KeyError
-    assert keras_api.get_global("shared_objects/id_to_obj_map") is None
-
-
-@pytest.mark.parametrize("safe_mode", [True, False])
-def test_safe_mode_reaches_what_is_nested(safe_mode: bool) -> None:
-    config = keras_api.stamped(lambda: keras.layers.Lambda(lambda x: 2 * x))
-    if safe_mode:
-        with pytest.raises(ValueError, match="ambda"):
-            keras_api.deserialize(config, {}, True)
-    else:
-        assert np.array_equal(keras_api.deserialize(config, {}, False)(ONES), 2 * ONES)
-
-
-@pytest.mark.parametrize(
-    ("symbol", "expected"),
-    [
-        (keras.layers.Dense, ("keras.layers", "Dense", None)),
-        (keras.activations.relu, ("keras.activations", "relu", None)),
-        (Own, (Own.__module__, "Own", "Own")),
-    ],
-)
-def test_a_class_is_named_as_keras_names_it(symbol: Any, expected: tuple[str, str, str | None]) -> None:
-    reference = keras_api.class_reference(symbol)
-    assert (reference["module"], reference["class_name"], reference["registered_name"]) == expected
-    if symbol is not keras.activations.relu:
-        made = keras_api.stamped(lambda: symbol(3) if symbol is keras.layers.Dense else symbol())
-        assert {key: made[key] for key in reference} == reference
-
-
-def test_only_what_keras_exports_is_public() -> None:
-    assert keras_api.public_symbol("keras.layers.Dense") is keras.layers.Dense
-    assert keras_api.public_symbol("keras.layers.os") is None
-    assert keras_api.public_symbol("os.system") is None
-
-
-def test_an_overridden_method_is_told_from_an_inherited_one() -> None:
-    class Configured(Own):
-        def get_config(self) -> dict[str, Any]:
-            return {}
-
-        @classmethod
-        def from_config(cls, config: Any) -> Any:
-            return cls()
-
-    assert keras_api.overrides(Configured(), "get_config")
-    assert keras_api.overrides(Configured(), "from_config")
-    assert not keras_api.overrides(Own(), "get_config")
-    assert not keras_api.overrides(Own(), "from_config")
-    assert keras_api.overrides(keras.layers.BatchNormalization(), "build", keras.layers.Layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.src import backend
 from keras.src.initializers.random_initializers import RandomInitializer
 
+import tiedio
 from tiedio import keras_api
 
 
@@ -222,6 +225,20 @@ def test_an_optimizer_knows_its_variables_in_order_and_those_without_decay() -> 
     assert keras_api.excluded_from_weight_decay(keras.optimizers.SGD(), [one]) == ([], None)
 
 
+def test_what_is_left_out_of_decay_goes_over_to_another_variable() -> None:
+    one, two, new, kept = (keras.Variable([1.0], name=name) for name in ("one", "two", "new", "kept"))
+    optimizer = keras.optimizers.AdamW()
+    keras_api.move_exclusions(optimizer, [(one, [new])])
+    assert keras_api.excluded_from_weight_decay(optimizer, [one, two, new, kept]) == ([], None)
+    optimizer.exclude_from_weight_decay(var_list=[one, kept], var_names=["bias"])
+    keras_api.move_exclusions(optimizer, [(one, [new]), (two, [one]), (kept, [kept, two])])
+    optimizer.build([one, two, new, kept])
+    excluded, pattern = keras_api.excluded_from_weight_decay(optimizer, [one, two, new, kept])
+    assert ([v.name for v in excluded], pattern) == (["two", "new", "kept"], "bias")
+    assert not optimizer._use_weight_decay(new.value)
+    assert optimizer._use_weight_decay(one.value)
+
+
 def test_an_optimizer_of_parts_notes_which_part_has_which_by_keys_that_no_rebuild_gives() -> None:
     parts = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD()))
     variable = keras.Variable([1.0])
@@ -235,3 +252,86 @@ def test_what_an_outer_block_knows_is_known_in_an_inner_one() -> None:
     config = {**keras.saving.serialize_keras_object(keras.regularizers.L2()), "shared_object_id": "outer"}
     with keras_api.known_objects({"outer": regularizer}), keras_api.known_objects({"inner": None}):
         assert keras_api.deserialize(config, {}, True) is regularizer
+
+
+# --- lambdas ----------------------------------------------------------------------------------------------
+
+FACTOR = 3.0
+
+
+def revived(function: Any) -> Any:
+    layer = keras.layers.Lambda(function)
+    return keras.layers.Lambda.from_config(layer.get_config(), safe_mode=False).function
+
+
+def test_a_lambda_revives_as_the_living_one_that_knows_its_module() -> None:
+    function: Any = lambda x: FACTOR * x  # noqa: E731
+    other: Any = lambda x: x  # noqa: E731
+    assert revived(function) is not function
+    with keras_api.living([other, function]):
+        assert revived(function) is function
+        with pytest.warns(UserWarning, match="lambda"):
+            config = keras.saving.serialize_keras_object(function)
+        assert keras.saving.deserialize_keras_object(config, safe_mode=False) is function
+    with pytest.raises(NameError, match="FACTOR"):
+        revived(function)(2.0)
+
+
+def test_of_two_lambdas_of_one_code_the_one_with_the_same_captured_value_revives() -> None:
+    def times(factor: float) -> Any:
+        return lambda x: factor * x
+
+    double, triple = times(2.0), times(3.0)
+    with keras_api.living([double, triple]):
+        assert revived(triple) is triple
+        assert revived(double) is double
+
+
+def test_lambdas_of_another_thread_are_made_from_their_code() -> None:
+    function: Any = lambda x: FACTOR * x  # noqa: E731
+    found: list[Any] = []
+    with keras_api.living([function]):
+        thread = threading.Thread(target=lambda: found.append(revived(function)))
+        thread.start()
+        thread.join()
+    assert found[0] is not function
+
+
+# --- views ------------------------------------------------------------------------------------------------
+
+
+def test_a_variable_reads_its_value_through_the_names_that_a_view_overrides() -> None:
+    base: Any = keras.Variable
+    assert set(vars(keras.Variable([1.0]))) - {"_trainable", "_name", "_path", "_autocast", "_aggregation"} == {
+        "_constraint", "_dtype", "_initializer", "_layout", "_ndim", "_overwrite_with_gradient", "_regularizer",
+        "_shape", "_synchronization", "_value",
+    }  # fmt: skip
+    for name in ("value", "trainable", "name", "path", "aggregation", "synchronization", "regularizer", "constraint"):
+        assert isinstance(inspect.getattr_static(base, name), property), name
+    assert {"assign", "assign_add", "assign_sub", "_direct_assign"} <= set(dir(base))
+    view = keras_api.live_view(keras.Variable([[1.0, 2.0]]), tiedio.transpose((1, 0)))
+    # What the constructor would set is an attribute or a property here too, but for what only properties read.
+    missing = {name for name in vars(keras.Variable([1.0])) if not hasattr(view, name)}
+    assert missing == {"_aggregation", "_synchronization"}
+
+
+def test_tensorflow_takes_a_variable_for_one_by_the_flag_that_a_view_inherits() -> None:
+    assert keras.Variable._should_act_as_resource_variable is True
+    view = keras_api.live_view(keras.Variable([[1.0, 2.0]]), tiedio.transpose((1, 0)))
+    assert view._should_act_as_resource_variable is True
+    assert isinstance(view, tf.__internal__.types.Tensor)
+
+
+def test_tensorflow_forgets_an_attribute_that_becomes_a_view() -> None:
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert callable(layer._delete_tracking)
+    source = keras.Variable(np.ones((2, 3)))
+
+    def tracked() -> set[str]:
+        return set(layer._trackable_children())
+
+    assert "_kernel" in tracked()
+    keras_api.set_attribute(layer, "_kernel", keras_api.live_view(source, tiedio.transpose((1, 0))))
+    assert "_kernel" not in tracked()
+    assert layer._kernel.source is source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import random
+import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -42,6 +43,24 @@ class Slotted:
 
     def __reduce__(self) -> Any:
         return Slotted, (self.value,)
+
+
+class Elementwise:
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> Any:
+        return np.array([True, False])
+
+    __hash__ = object.__hash__
+
+
+LAYER = keras.layers.Layer()
+
+
+def begun() -> Any:
+    made = (number for number in range(3))
+    next(made)
+    return made
 
 
 def function(number: float) -> Callable[[float], float]:
@@ -99,6 +118,8 @@ SAME: dict[str, Callable[[], Any]] = {
     "a list in itself": lambda: ring(1),
     "a range": lambda: range(3),
     "a complex number": lambda: 1 + 2j,
+    "a generator at its start": lambda: (number for number in range(3)),
+    "a lock": threading.Lock,
 }
 
 DIFFERENT: dict[str, tuple[Any, Any]] = {
@@ -131,6 +152,12 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "another regularizer": (keras.regularizers.L2(0.1), keras.regularizers.L2(0.2)),
     "another ring": (ring(1), ring(2)),
     "another class": (Plain(), object()),
+    "a generator that has begun": (begun(), (number for number in range(3))),
+    "an iterator that no pickle can keep": (map(function(1.0), [1.0]), map(function(1.0), [1.0])),
+    "an operation that approximates": (keras.ops.gelu, keras.activations.gelu),
+    "a loss and an operation": (keras.ops.binary_crossentropy, keras.losses.binary_crossentropy),
+    "a number beside a layer in a set": ({LAYER, 1}, {LAYER, 2}),
+    "an equality that gives arrays": (Elementwise(), Elementwise()),
 }
 
 
@@ -144,10 +171,18 @@ def test_two_values_are_not_the_same() -> None:
 
 
 def test_a_numpy_number_is_the_python_number_that_it_is() -> None:
-    for number in (np.float32(0.5), np.float64(0.5), np.int64(3), np.bool_(True)):
+    for number in (np.int64(3), np.uint8(3), np.bool_(True)):
         assert plain.equal(number, number.item(), Identities())
         assert plain.equal((number,), (number.item(),), Identities())
         assert not plain.equal(number, number.item() + 1, Identities())
+
+
+def test_a_numpy_float_is_no_python_float_for_it_decides_on_dtypes() -> None:
+    for number in (np.float16(0.5), np.float32(0.5), np.float64(0.5)):
+        assert plain.equal(number, type(number)(0.5), Identities())
+        assert not plain.equal(number, 0.5, Identities())
+        assert not plain.equal([0.5], [number], Identities())
+    assert not plain.equal(np.float32(0.5), np.float64(0.5), Identities())
 
 
 def test_what_keras_wraps_when_it_is_set_is_the_same_as_what_was_set() -> None:

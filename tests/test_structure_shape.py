@@ -64,6 +64,17 @@ def test_a_table_and_a_training_record_of_the_right_shape_are_accepted() -> None
     check(TABLE, {**TRAINING, "models": []})
 
 
+@pytest.mark.parametrize(
+    "value", [{"$variable": "a/kernel"}, {"$numpy": ["float64", "0.5"]}], ids=["variable", "numpy"]
+)
+def test_a_config_of_format_3_is_unknown_to_versions_before_it(value: Any) -> None:
+    table, _ = changed(lambda s, t: s["objects"][1].update(config={"source": value}))
+    check(table, TRAINING)
+    for version in (1, 2):
+        with pytest.raises(FormatError, match="unknown key in a config"):
+            shape.check(table, TRAINING, 3, 1, "file", version=version)
+
+
 def test_keys_of_a_newer_version_are_unknown_to_an_older_one() -> None:
     newer = [{**TRAINING, "shared": [{}]}, {**TRAINING, "models": [{**TRAINING["models"][0], "given": None}]}]
     shape.check(TABLE, TRAINING, 3, 1, "file", version=1)

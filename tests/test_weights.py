@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 import tiedio
 from tiedio.container.header import read_header
 from tiedio.errors import FormatError, ModelError, PathError
+from tiedio.manifest import FORMAT
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_the_file_holds_the_ties_and_no_structure(path: Path) -> None:
         "@optimizer/momentums/odd/table/list/0",
     ]
     assert all(variable.regularizer is None for variable in manifest.variables)
-    schema = json.loads((resources.files("tiedio") / "schema/manifest-2.json").read_text(encoding="utf-8"))
+    schema = json.loads((resources.files("tiedio") / f"schema/manifest-{FORMAT}.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(json.loads(read_header(path).metadata["tiedio.manifest"]))
 
 

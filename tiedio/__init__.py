@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tiedio.api import find_ties, load, load_weights, save, save_weights
+    from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
     from tiedio.errors import (
         BackendError,
         FormatError,
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
         UnsafeError,
         ViewError,
     )
+    from tiedio.frozen import FrozenTie, find_frozen_ties
     from tiedio.inspection import inspect
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
+    from tiedio.serialization import serializable
     from tiedio.tying import tie, untie
     from tiedio.views import View, reshape, slice, transpose  # noqa: A004 - as keras.ops.slice
 
@@ -35,6 +37,7 @@ __all__ = [
     "load",
     "save_weights",
     "load_weights",
+    "clone",
     "find_ties",
     "tie",
     "untie",
@@ -42,6 +45,9 @@ __all__ = [
     "reshape",
     "slice",
     "inspect",
+    "serializable",
+    "find_frozen_ties",
+    "FrozenTie",
     "Manifest",
     "Report",
     "Tie",
@@ -69,6 +75,7 @@ _HOMES = {
     "load": "tiedio.api",
     "save_weights": "tiedio.api",
     "load_weights": "tiedio.api",
+    "clone": "tiedio.api",
     "find_ties": "tiedio.api",
     "tie": "tiedio.tying",
     "untie": "tiedio.tying",
@@ -80,6 +87,9 @@ _HOMES = {
     "TiedLayerError": "tiedio.errors",
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
+    "serializable": "tiedio.serialization",
+    "find_frozen_ties": "tiedio.frozen",
+    "FrozenTie": "tiedio.frozen",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",

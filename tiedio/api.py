@@ -1,4 +1,4 @@
-"""`save`, `load`, `save_weights`, `load_weights`, `find_ties`: the pipelines and nothing else."""
+"""`save`, `load`, `save_weights`, `load_weights`, `clone`, `find_ties`: the pipelines and nothing else."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiedio import configs, keras_api, session, slots, ties
+from tiedio.cloning import clones_of
 from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
+from tiedio.frozen import warn_of_frozen_ties
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
 from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
-from tiedio.pipeline import Parsed, fill, prove, restore, take_snapshot
+from tiedio.pipeline import Parsed, fill, restore, take_snapshot
+from tiedio.proof import prove
 from tiedio.report import Report
+from tiedio.roots import as_given, as_roots
 from tiedio.weights import take_weights
 
 SUFFIX = ".safetensors"
@@ -44,16 +48,21 @@ def save(
         PathError: if the name, the folder or an existing file forbids writing.
         ModelError: if the model would not come back the same; it says where, why and what to do.
 
+    Warns:
+        UserWarning: a constant in a graph looks like a tie and is none; see `tiedio.find_frozen_ties`.
+
     Example:
         >>> import keras, tiedio
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> tiedio.save(model, "model.safetensors")
     """
     target = _checked_target(path, overwrite)
-    snapshot = take_snapshot(_as_roots(model), optimizer)
+    snapshot = take_snapshot(as_roots(model), optimizer)
     metadata = snapshot.metadata()
     if check:
         prove(snapshot, metadata)
+    if snapshot.manifest.constants:
+        warn_of_frozen_ties(snapshot.walk, stacklevel=2)
     write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite)
 
 
@@ -113,7 +122,7 @@ def load(
                 compile=compile,
             )
             fill(restored, reader.bytes_of)
-    return _as_given(manifest, restored.roots)
+    return as_given(restored.roots)
 
 
 def save_weights(
@@ -153,7 +162,7 @@ def save_weights(
         >>> tiedio.save_weights(model, "weights.safetensors")
     """
     target = _checked_target(path, overwrite)
-    tensors, metadata = take_weights(_as_roots(model), optimizer)
+    tensors, metadata = take_weights(as_roots(model), optimizer)
     write_tensors(target, tensors, metadata, overwrite=overwrite)
 
 
@@ -184,8 +193,9 @@ def load_weights(
             others that share the layers are not known. `"model"` keeps the model's ties, where the values that
             become one agree bit for bit, and gives each of several slots a copy of a tied value.
         optimizer: whether the optimizers' state is loaded, where the file has it and the model is compiled.
-            The optimizer is built if need be; its class must be the same, or it is an error (`strict=False`:
-            skipped and reported).
+            The optimizer is built if need be; its class, and that of those inside it, must be the same, or it is an
+            error (`strict=False`: skipped and reported). So it is if the model trains what was frozen when the
+            file's optimizer was built (`strict=False`: built for it too, without state of the file's).
         prefix: path of a layer or model in the file: only that part is loaded, as if it were the whole file.
         mapping: path in the file → path in the model, slots or whole layers, for places that have other names.
             A path that it names is matched in no other way.
@@ -234,11 +244,49 @@ def load_weights(
             remedy='name a layer or model in the file: "encoder"',
         )
     name = _checked_source(path)
-    roots = _as_roots(model, keras_api.Layer)
+    roots = as_roots(model, keras_api.Layer)
     options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))
     with open_reader(name, mmap=mmap) as reader:
         manifest = manifest_of(reader.header, name)
         return load_into(roots, manifest, reader.bytes_of, name, options, _told(manifest, reader.header.metadata, name))
+
+
+def clone(model: Any, weights: bool = True, optimizer: bool = False) -> Any:
+    """Makes a second model like a living one, as `keras.models.clone_model` does, with every tie kept.
+
+    Layers and variables that are one object in the model are one object in the clone, which shares none of them,
+    and no memory, with the model: training one leaves the other as it is. Names and paths are the model's.
+    No file is written, and the model is left as it was: its values, its compiled functions, its state of training.
+
+    Args:
+        model: a built `keras.Model`, or a dict `{name: model}` of models, which are cloned together with what
+            they share.
+        weights: whether the clone has the model's values, bit for bit; no random number is drawn then. With `False` the
+            initializers of its layers draw new ones, one for variables that are tied, as when the model was built.
+            Three things are no initializer's and stay: the value of a variable that no code of a class makes (one put
+            into its place by hand), what was adapted (a vocabulary, the mean of a `Normalization`), and what a
+            class stores by saving hooks of its own, unless it is the very value of a weight that trains.
+        optimizer: whether the clone is compiled as the model is, with the optimizer's state. Otherwise it is not
+            compiled.
+
+    Returns:
+        The clone, or a dict of clones by the same names.
+
+    Raises:
+        ModelError: if the model would not come back the same, as for `save`; it says where, why and what to do.
+            Also for `optimizer=True` with `weights=False`: the state belongs to the weights.
+
+    Example:
+        >>> import keras, tiedio
+        >>> first, second = keras.layers.Dense(3, name="first"), keras.layers.Dense(3, name="second")
+        >>> first.build((None, 3))
+        >>> second._kernel, second.bias, second.built = first.kernel, first.bias, True
+        >>> model = keras.Sequential([keras.Input((3,)), first, second])
+        >>> copy = tiedio.clone(model)
+        >>> copy.layers[0].kernel is copy.layers[1].kernel, copy.layers[0].kernel is first.kernel
+        (True, False)
+    """
+    return as_given(clones_of(as_roots(model), weights=weights, optimizer=optimizer))
 
 
 def find_ties(model: Any) -> list[Tie]:
@@ -264,7 +312,7 @@ def find_ties(model: Any) -> list[Tie]:
         >>> [tie.slots for tie in tiedio.find_ties(model)]
         [('twins/first', 'twins/second')]
     """
-    return ties.ties_of(slots.walk(_as_roots(model)))
+    return ties.ties_of(slots.walk(as_roots(model)))
 
 
 def _told(manifest: Manifest, metadata: Mapping[str, str], path: str) -> dict[str, dict[str, Any]]:
@@ -280,37 +328,6 @@ def _told(manifest: Manifest, metadata: Mapping[str, str], path: str) -> dict[st
     }
 
 
-def _as_roots(model: Any, kind: type = keras_api.Model) -> dict[str | None, Any]:
-    roots: dict[Any, Any] = dict(model) if isinstance(model, Mapping) else {None: model}
-    if not roots:
-        raise ModelError(
-            "there is no model to save",
-            path="model",
-            found="an empty dict",
-            expected="a model, or a dict of at least one",
-            remedy="pass a keras.Model, or {name: model}",
-        )
-    named = isinstance(model, Mapping)
-    for name, root in roots.items():
-        if not isinstance(root, kind):
-            raise ModelError(
-                "this is not a model",
-                path="model" if name is None else f"model[{name!r}]",
-                expected="a keras.Model, or a dict of them",
-                found=type(root).__name__,
-                remedy="wrap layers in a keras.Model",
-            )
-        if named and not isinstance(name, str):
-            raise ModelError(
-                "the name of a root is no string",
-                path="model",
-                expected="str",
-                found=repr(name),
-                remedy='name every model with a string: {"encoder": encoder}',
-            )
-    return roots
-
-
 def _require_structure(metadata: Mapping[str, str], path: str) -> None:
     if STRUCTURE_KEY not in metadata and TRAINING_KEY not in metadata:
         raise FormatError(
@@ -320,10 +337,6 @@ def _require_structure(metadata: Mapping[str, str], path: str) -> None:
             found="a file written by tiedio.save_weights",
             remedy="build the model with its own code, and call tiedio.load_weights(model, path)",
         )
-
-
-def _as_given(manifest: Manifest, roots: Mapping[str | None, Any]) -> Any:
-    return roots[manifest.roots[0].name] if manifest.roots[0].name is None else dict(roots)
 
 
 def _checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:

@@ -55,6 +55,12 @@ def is_backend_variable(value: Any) -> bool:
     return own.__name__.endswith("Variable") and own.__module__.startswith("tensorflow.")
 
 
+def is_backend_module(value: Any) -> bool:
+    """Whether `value` is a `tf.Module`, which Keras does not track, of TensorFlow's own class."""
+    own = type(value)
+    return own.__name__ == "Module" and own.__module__.startswith("tensorflow.")
+
+
 def is_table(value: Any) -> bool:
     """Whether `value` is a lookup table of TensorFlow's, which keeps its content outside of Python."""
     own = type(value)
@@ -77,5 +83,8 @@ def is_symbolic(value: Any) -> bool:
 
 
 def as_number(value: Any) -> Any:
-    """A NumPy number as the Python number that it is; anything else as it stands."""
-    return value.item() if isinstance(value, np.generic) else value
+    """A NumPy integer, truth or string as the Python one that it is; anything else as it stands.
+
+    A NumPy float is no Python float: it decides on the dtype of what it is multiplied with.
+    """
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.inexact) else value

@@ -27,8 +27,9 @@ def require_equal(expected: Manifest, objects: Sequence[Object], variables: Sequ
     ]
     if found:
         place, wanted, there = found[0]
+        count = f"{len(found)} difference{'s' if len(found) > 1 else ''}"
         raise MismatchError(
-            f"the rebuilt model is not the one that was saved ({len(found)} difference{'s' if len(found) > 1 else ''})",
+            f"the rebuilt model is not the one that it should be ({count})",
             path=place,
             expected=wanted,
             found=there + "".join(f"; {p}: expected {w}, found {t}" for p, w, t in found[1:_SHOWN]),

@@ -13,11 +13,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tiedio import keras_api
 from tiedio.errors import DAMAGED, FormatError, ModelError
 from tiedio.strict_json import MAX_INTEGER
 
 Reference = Callable[[Any], Any]
+
+_NUMPY_FLOATS = ("float16", "float32", "float64")
+_REFERENCE = "__tiedio_reference__"
+
+
+class Inside(dict[int, Any]):
+    """References by identity, for a part of a model: a layer or variable of elsewhere counts as one too, to nothing."""
+
+
+def reference_to(value: Any) -> dict[str, Any]:
+    """What stands in a config for a live layer or variable itself: `encode` looks it up, and nothing revives it."""
+    named = getattr(value, "path", None) if not hasattr(value, "get_config") else value.name
+    title = f"{type(value).__name__} {named!r}"
+    return {"class_name": _REFERENCE, "config": {"name": title}, "shared_object_id": id(value)}
 
 
 def encode(value: Any, objects: Mapping[int, Any], where: str) -> Any:
@@ -40,6 +56,11 @@ def encode(value: Any, objects: Mapping[int, Any], where: str) -> Any:
         return _require(not _has_surrogate(value), value, "text that is valid Unicode", where)
     if isinstance(value, int):
         return int(_require(abs(value) <= MAX_INTEGER, value, "integers up to 2**63", where))
+    if isinstance(value, keras_api.NumpyFloat):
+        value = value.number
+    if isinstance(value, np.floating):
+        dtype = str(_require(value.dtype.name in _NUMPY_FLOATS, value, " or ".join(_NUMPY_FLOATS), where).dtype)
+        return {"$numpy": [dtype, repr(float(value))]}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
     if isinstance(value, bytes):
@@ -81,13 +102,16 @@ def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, Any], where:
         if stamp in objects:
             found = objects[stamp]
             return dict(found) if isinstance(found, Mapping) else {"$object": found}
-        if keras_api.names_a_layer(value):
+        if value["class_name"] == _REFERENCE or keras_api.names_a_layer(value):
+            if isinstance(objects, Inside):
+                return {"$object": None}
             raise ModelError(
-                "the config embeds a layer that is in no attribute, so its weights would be lost",
+                "the config refers to a layer or variable that is in no attribute, so its values would be lost",
                 path=where or "the model",
-                expected="a layer that the model reaches through its attributes",
-                found=str(value["class_name"]),
-                remedy="hold the layer in an attribute of the object whose get_config returns it",
+                expected="what the model reaches through attributes of its layers",
+                found=_title(value),
+                remedy="hold it in an attribute of the object whose config refers to it, or save the model that it"
+                " belongs to together with this one",
             )
         value = {key: item for key, item in value.items() if key != "shared_object_id"}
     if value.get("class_name") == "__lambda__" and isinstance(value.get("config"), Mapping):
@@ -96,6 +120,14 @@ def _encode_mapping(value: Mapping[Any, Any], objects: Mapping[int, Any], where:
         return {key: encode(item, objects, where) for key, item in value.items()}
     pairs = [[encode(key, objects, where), encode(item, objects, where)] for key, item in value.items()]
     return {"$dict": pairs}
+
+
+def _title(value: Mapping[str, Any]) -> str:
+    config = value.get("config")
+    name = config.get("name") if isinstance(config, Mapping) else None
+    if value["class_name"] == _REFERENCE:
+        return str(name)
+    return f"{value['class_name']} {name!r}" if isinstance(name, str) else str(value["class_name"])
 
 
 def _stable_code(code: str) -> str:
@@ -154,6 +186,8 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
         return {decode(name, reference): decode(item, reference) for name, item in inner}
     if key == "$float" and inner in ("nan", "inf", "-inf"):
         return float(inner)
+    if key == "$numpy" and isinstance(inner, list) and len(inner) == 2 and inner[0] in _NUMPY_FLOATS:
+        return np.dtype(inner[0]).type(_number(inner[1]))
     if key == "$bytes" and isinstance(inner, str):
         return base64.b64decode(inner, validate=True)
     raise FormatError(
@@ -165,13 +199,30 @@ def decode(value: Any, reference: Mapping[str, Reference]) -> Any:
     )
 
 
+def _number(text: Any) -> float:
+    """The number that `repr(float)` wrote; nothing else, so that one number has one text."""
+    try:
+        number = float(text) if isinstance(text, str) else None
+    except ValueError:
+        number = None
+    if number is None or repr(number) != text:
+        raise FormatError(
+            "no number in a config",
+            path="structure",
+            found=repr(text)[:60],
+            expected="the shortest text of a float",
+            remedy=DAMAGED,
+        )
+    return number
+
+
 def is_data(value: Any) -> bool:
     """Whether a value is a number, a string, or a container of them: what a config can say by itself."""
     if isinstance(value, (list, tuple)):
         return all(map(is_data, value))
     if isinstance(value, Mapping):
         return all(map(is_data, value.values()))
-    return isinstance(value, (str, int, float, type(None)))
+    return isinstance(value, (str, int, float, np.floating, type(None)))
 
 
 def references(value: Any, key: str = "$object") -> list[Any]:
@@ -197,7 +248,9 @@ def without_identity(value: Any) -> Any:
         if isinstance(item, list):
             return [blank(part) for part in item]
         if isinstance(item, dict):
-            return {"$object": None} if "$object" in item else {name: blank(part) for name, part in item.items()}
+            if "$object" in item or "$variable" in item:
+                return {"$object": None}
+            return {name: blank(part) for name, part in item.items()}
         return item
 
     if isinstance(value, dict):

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from typing import Any
 
-from tiedio import keras_api, slots
+from tiedio import keras_api, serialization, slots
 from tiedio.errors import ModelError
 
 
 def custom_objects_of(walk: slots.Walk) -> dict[str, Any]:
     """Classes and functions outside Keras that the live models use, by registered name."""
     custom: dict[str, Any] = {}
+    for symbol in _symbols(walk):
+        _note(custom, symbol)
+    return custom
+
+
+def lambdas_of(walk: slots.Walk) -> list[types.FunctionType]:
+    """The lambdas that the live models use."""
+    return [one for one in _symbols(walk) if isinstance(one, types.FunctionType) and one.__name__ == "<lambda>"]
+
+
+def _symbols(walk: slots.Walk) -> Iterator[Any]:
+    """Classes and functions that the live models use."""
     pending: list[Any] = [found.value for found in walk.objects]
     for found in walk.objects:
         if isinstance(found.value, keras_api.Model) and found.value.compiled:
@@ -30,11 +43,11 @@ def custom_objects_of(walk: slots.Walk) -> dict[str, Any]:
         elif isinstance(value, dict):
             pending.extend(value.values())
         elif isinstance(value, types.FunctionType):
-            _note(custom, value)
+            yield value
         elif hasattr(value, "get_config") and not isinstance(value, type):
-            _note(custom, type(value))
+            yield type(value)
             pending.extend(slots.own_attributes(value).values())
-    return custom
+            pending.extend(serialization.arguments_of(value).values())
 
 
 def _note(custom: dict[str, Any], symbol: Any) -> None:

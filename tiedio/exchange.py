@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import guarding, keras_api, migration, retying, slots, values
+from tiedio import guarding, keras_api, migration, retying, serialization, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError, ModelError, TieError
 from tiedio.slots import FoundSlot
@@ -42,19 +42,7 @@ class Scene:
                 of the variables.
             held: variables and views in slots that are to change.
         """
-        if models is None:
-            found = _living_models(layers, held)
-        else:
-            found = list(models) if isinstance(models, (list, tuple)) else [models]
-            for model in found:
-                if not isinstance(model, keras_api.Model):
-                    raise TieError(
-                        "this is not a model",
-                        path="models",
-                        expected="a keras.Model, or a list of them",
-                        found=type(model).__name__,
-                        remedy="pass the models that hold the layers, or leave models= out",
-                    )
+        found = _living_models(layers, held) if models is None else checked_models(models)
         names: dict[str | None, Any] = {}
         for root in {id(one): one for one in (*layers, *found)}.values():
             others = (f"{root.name} ({n})" for n in itertools.count(2))
@@ -88,12 +76,31 @@ class Scene:
         ]
 
 
+def checked_models(models: Any) -> list[Any]:
+    """The models that were named.
+
+    Raises:
+        TieError: if one is none.
+    """
+    found = list(models) if isinstance(models, (list, tuple)) else [models]
+    for model in found:
+        if not isinstance(model, keras_api.Model):
+            raise TieError(
+                "this is not a model",
+                path="models",
+                expected="a keras.Model, or a list of them",
+                found=type(model).__name__,
+                remedy="pass the models that hold the layers, or leave models= out",
+            )
+    return found
+
+
 def _living_models(layers: Sequence[Any], held: Sequence[Any]) -> list[Any]:
     """The living models that hold one of the layers, a part of one, or one of the variables."""
-    gc.collect()  # what nobody holds any more is not to be changed
     parts = {id(part) for layer in layers for part in keras_api.flat_layers(layer)}
     wanted = {id(one) for one in held}
-    models = [one for one in gc.get_objects() if isinstance(one, keras_api.Model)]
+    # One whose constructor failed may still be about, half made.
+    models = [one for one in gc.get_objects() if isinstance(one, keras_api.Model) and "_layers" in vars(one)]
     return [
         model
         for model in models
@@ -145,6 +152,7 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
             for path in touched:
                 mine = [change for change in changes if change.slot.owner == path]
                 retying.rearrange(owners[path], before[path], [(change.slot.held, change.new) for change in mine])
+                serialization.follow(owners[path], {id(change.slot.held): change.new for change in mine}, undo)
             _let_optimizers_go_on(scene, affected, changes, undo)
             for model in affected:
                 migration.forget_functions(model, undo, "train_function", "test_function", "predict_function")

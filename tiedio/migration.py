@@ -47,7 +47,7 @@ def start_again(
     variables: Sequence[Any] | None,
     moved: Mapping[int, Any],
     path: str,
-    parted: Mapping[int, Any] | None = None,
+    instead: Mapping[int, Sequence[Any]] | None = None,
 ) -> None:
     """Makes a living optimizer, in place, what it was when it was new.
 
@@ -56,13 +56,11 @@ def start_again(
         variables: what it is built for, or `None` to leave it unbuilt.
         moved: by identity of a variable that it was built for: the one that took its place.
         path: where the optimizer is, for errors.
-        parted: by identity of a new one among the variables: the one that it was till now, and that stays.
+        instead: by identity of a variable: those that are left out of weight decay in its place; default: `moved`.
 
     Raises:
         MismatchError: if no new one can be made of its config.
     """
-    sources = parted or {}
-    copies = [(sources[id(v)], v) for v in variables or () if id(v) in sources]
     try:
         with session.outside_name_scopes(), session.untouched_names():
             config = optimizer.get_config()
@@ -72,7 +70,7 @@ def start_again(
             new = type(optimizer).from_config(config)
             old, made = ({one.path: one.value for one in find([("", "", side)])} for side in (optimizer, new))
             for place in old.keys() & made.keys():
-                _take_over(old[place], made[place], moved, copies)
+                _take_over(old[place], made[place], instead or {key: [one] for key, one in moved.items()})
             if variables is not None:
                 new.build(list(variables))
     except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError) as error:
@@ -124,7 +122,12 @@ def go_on(
     state = {slot.path: slot.variable for slot in find_slots(find([("", "", optimizer)]), names)}
     before = [(variable, values.remember(variable)) for variable in state.values()]
     undo.callback(remember(optimizer))
-    start_again(optimizer, variables, moved, path, parted)
+    instead = {key: [one] for key, one in moved.items()}
+    for copy in variables:
+        if id(copy) in parted:
+            source = parted[id(copy)]
+            instead.setdefault(id(source), [source]).append(copy)
+    start_again(optimizer, variables, moved, path, instead)
     came = {id(v): names.get(id(v)) or names.get(id(parted.get(id(v)))) or f"n{n}" for n, v in enumerate(variables)}
     kept = {id(variable): value for variable, value in before}
     for slot in find_slots(find([("", "", optimizer)]), came):
@@ -140,13 +143,12 @@ def _with(value: Any, same: Mapping[int, Any]) -> Any:
     return same.get(id(value), value)
 
 
-def _take_over(old: Any, new: Any, moved: Mapping[int, Any], copies: Sequence[tuple[Any, Any]]) -> None:
+def _take_over(old: Any, new: Any, instead: Mapping[int, Sequence[Any]]) -> None:
     """What no config tells: settings that were changed later, and what is excluded from weight decay."""
     for name, value in slots.own_attributes(old).items():
         if isinstance(value, (bool, int, float, str, type(None))) and name in vars(new) and name != "built":
             vars(new)[name] = value
     noted, pattern = keras_api.excluded_from_weight_decay(old, keras_api.optimizer_variables(old))
     if noted or pattern is not None:
-        excluded = [moved.get(id(variable), variable) for variable in noted]
-        excluded += [copy for source, copy in copies if any(source is one for one in noted)]
+        excluded = [one for variable in noted for one in instead.get(id(variable), [variable])]
         new.exclude_from_weight_decay(var_list=excluded, var_names=None if pattern is None else [pattern])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,7 +74,7 @@ def _revived(value: Any, where: str) -> Any:
             path=slots.join(where, "@compile"),
             expected="a loss or metric whose config its constructor takes",
             found=f"{type(value).__name__}: {one_line(error)}",
-            remedy="leave the argument out, or save with optimizer=False and compile after loading",
+            remedy="leave the argument out, or pass optimizer=False and compile afterwards",
         ) from error
 
 
@@ -82,16 +83,37 @@ def compare(live: Any, rebuilt: Any, where: str) -> None:
     theirs = {tuple(place): value for place, value in parts(rebuilt)}
     for place, value in parts(live):
         plain.compare_objects(slots.join(where, "/".join(map(str, place))), value, theirs.get(tuple(place)))
+    functions = dict(_leaves(rebuilt))
+    for at, value in _leaves(live):
+        if isinstance(value, types.FunctionType) and not plain.equal(value, functions.get(at), plain.Identities()):
+            raise ModelError(
+                "a loss or metric would come back as another function",
+                path=slots.join(where, "/".join(map(str, at))),
+                expected=f"{value.__module__}.{value.__name__}",
+                found=_title(functions.get(at)),
+                remedy="pass the function that Keras exports as a loss or metric, or a registered one that calls this",
+            )
+
+
+def _title(value: Any) -> str:
+    return f"{value.__module__}.{value.__name__}" if isinstance(value, types.FunctionType) else repr(value)[:80]
 
 
 def parts(arguments: Any) -> Iterator[tuple[list[Any], Any]]:
-    """Losses, metrics and optimizers inside the arguments of `compile`, each with its place."""
-    stack: list[tuple[list[Any], Any]] = [([], arguments)]
+    """Losses and metrics inside the arguments of `compile`, each with its place."""
+    for place, value in _leaves(arguments):
+        if isinstance(value, (keras_api.Loss, keras_api.Metric)):
+            yield list(place), value
+
+
+def _leaves(arguments: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """What is no container inside the arguments of `compile`, each with its place."""
+    stack: list[tuple[tuple[Any, ...], Any]] = [((), arguments)]
     while stack:
         place, value = stack.pop()
         if isinstance(value, Mapping):
-            stack.extend(([*place, key], item) for key, item in value.items())
+            stack.extend(((*place, key), item) for key, item in value.items())
         elif isinstance(value, (list, tuple)):
-            stack.extend(([*place, i], item) for i, item in enumerate(value))
-        elif isinstance(value, (keras_api.Loss, keras_api.Metric)):
+            stack.extend(((*place, i), item) for i, item in enumerate(value))
+        else:
             yield place, value

@@ -88,7 +88,7 @@ def _describe_one(one: Found, canonical: Mapping[int, str], variables: Sequence[
             path=one.path,
             expected="an optimizer built after the ties were made",
             found=", ".join(lost[:10]),
-            remedy="compile the model again after tying, or save with optimizer=False",
+            remedy="compile the model again after tying, or pass optimizer=False",
         )
     excluded, pattern = keras_api.excluded_from_weight_decay(one.value, variables)
     _require_names_that_come_back(one, pattern, variables)

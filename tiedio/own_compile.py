@@ -20,7 +20,9 @@ def extra_names(model: Any) -> list[str]:
     if keras_api.overrides(model, "get_compile_config", keras_api.Model):
         return []
     known = inspect.signature(keras_api.Model.compile).parameters
-    own = inspect.signature(type(model).compile).parameters.values()
+    # A static method has no receiver; of any other the first parameter is the model, whatever its name.
+    static = isinstance(inspect.getattr_static(type(model), "compile"), staticmethod)
+    own = list(inspect.signature(type(model).compile).parameters.values())[0 if static else 1 :]
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return [parameter.name for parameter in own if parameter.name not in known and parameter.kind not in variadic]
 

@@ -10,7 +10,7 @@ from typing import Any
 from tiedio import keras_api, slots
 from tiedio.errors import TieError
 from tiedio.slots import FoundSlot
-from tiedio.views import View
+from tiedio.views import NAMES, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ def pair_weights(
             path="view",
             expected="tiedio.transpose(), tiedio.reshape(shape) or tiedio.slice(start_indices, shape)",
             found=repr(view)[:60],
-            remedy="views are a closed set, so that a file can name them; use a layer of your own for other functions",
+            remedy=_call_it(view)
+            or "views are a closed set, so that a file can name them; use a layer of your own for other functions",
         )
     if target is source and (view is not None or not isinstance(weights, Mapping)):
         raise TieError(
@@ -60,6 +61,12 @@ def pair_weights(
     return list({pair.target.path: pair for pair in pairs}.values())
 
 
+def _call_it(view: Any) -> str:
+    """The remedy where a view's function was passed in place of what it returns."""
+    name = getattr(view, "__name__", "") if callable(view) else ""
+    return f"call it: view=tiedio.{name}(...)" if name in NAMES else ""
+
+
 def named_weights(layer: Any, weights: Sequence[str] | None) -> list[FoundSlot]:
     """The slots of a layer's weights of these names, or of all of them.
 
@@ -79,7 +86,7 @@ def _require_built(layer: Any, role: str) -> None:
             path=role,
             expected="a keras.layers.Layer or keras.Model",
             found=type(layer).__name__,
-            remedy="pass the layer, and name its weights with weights=",
+            remedy='pass the layers, and name the weights: tiedio.tie(target, source, weights=["kernel"])',
         )
     if not layer.built:
         raise TieError(
@@ -123,7 +130,8 @@ def _find(layer: Any, name: str, named: Mapping[str, FoundSlot]) -> FoundSlot:
             path=f"{layer.name}/{name}",
             expected=f"one of {', '.join(named)}" if named else "a layer that has weights",
             found=", ".join(slot.path for slot in found) or name,
-            remedy="give the path of one of them",
+            remedy="give the path of one of them"
+            + ("" if found else "; two names: weights={target's name: source's name}"),
         )
     return found[0]
 

@@ -1,11 +1,10 @@
-"""The two pipelines, model → snapshot and parsed file → model, and the proof that one undoes the other."""
+"""The two pipelines: model → snapshot, and parsed file → model."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from tiedio import (
     hooks,
     keras_api,
     optimizers,
-    plain,
+    serialization,
     session,
     slots,
     strict_json,
@@ -28,14 +27,14 @@ from tiedio import (
 from tiedio.alias import alias
 from tiedio.container.single import Tensor, as_bytes
 from tiedio.custom import custom_objects_of
-from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
+from tiedio.errors import DAMAGED, FormatError, MismatchError, TiedioError
 from tiedio.guarding import guard_ties
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
 from tiedio.structure import shape
 from tiedio.structure.audit import audit
 from tiedio.structure.rebuild import Rebuilder
-from tiedio.structure.refusals import refuse_in_compile
+from tiedio.structure.refusals import refuse_in_compile, refuse_lambdas
 from tiedio.structure.table import tabulate
 
 Roots = Mapping[str | None, Any]
@@ -87,13 +86,18 @@ class Parsed:
         """
         table = strict_json.loads(structure, f"{path}: structure")
         compiled = strict_json.loads(training_text, f"{path}: training")
+        own = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
+        shape.refuse_newer_keys(own, ("$numpy",), manifest.format, path)
         shape.check(table, compiled, len(manifest.objects), len(manifest.optimizers), path, manifest.format)
         return Parsed(manifest, table, compiled, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Rebuilt models: roots by name, the walk over them, the variable of each tensor, and what is expected of them."""
+    """Rebuilt models: roots by name, the walk over them, the variable of each tensor, and what is expected of them.
+
+    `set_by_hand` has the variables, by identity, that no code of a class makes.
+    """
 
     roots: dict[str | None, Any]
     walk: slots.Walk
@@ -102,16 +106,24 @@ class Restored:
     trained: training.Training
     hooked: list[tuple[str, Any]]
     expected: Manifest
+    set_by_hand: dict[int, Any]
 
 
-def take_snapshot(roots: Roots, optimizer: bool) -> Snapshot:
+def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snapshot:
     """Describes live models.
+
+    Args:
+        roots: the models by name.
+        optimizer: whether it tells how they are compiled.
+        live: whether the snapshot stays in this process, where the modules are that a lambda reads.
 
     Raises:
         ModelError: if something in them cannot be described.
     """
     walk = slots.walk(roots)
     describe.require_built(walk)
+    if not live:
+        refuse_lambdas(walk, optimizer)
     table = tabulate(walk)
     for found in walk.objects if optimizer else ():
         if isinstance(found.value, keras_api.Model) and found.value.compiled:
@@ -152,6 +164,7 @@ def restore(
     constant: Callable[[str], np.ndarray[Any, Any]],
     compile: bool,
     foreign: Mapping[int, Any] | None = None,
+    drawn: bool = False,
 ) -> Restored:
     """Rebuilds the models of a parsed file, tied and compiled, with variables that have no values yet.
 
@@ -162,12 +175,13 @@ def restore(
         constant: the bytes of a constant by its name.
         compile: whether models are compiled.
         foreign: objects and variables, by identity, that belong to another model and must not be in this one.
+        drawn: whether initializers run, so that variables have the values of a model that was just built.
 
     Raises:
         UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
     try:
-        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {})
+        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn)
     except TiedioError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -188,6 +202,7 @@ def _restore(
     constant: Callable[[str], np.ndarray[Any, Any]],
     compile: bool,
     foreign: Mapping[int, Any],
+    drawn: bool,
 ) -> Restored:
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
@@ -208,18 +223,43 @@ def _restore(
     of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]
     of_optimizer = [v for v in manifest.variables if v.slots[0].path.startswith(optimizer_paths)]
 
+    stand_ins: dict[str, Any] = {}
+
+    def stand_in(path: str) -> Any:
+        """One variable for each path: what was handed to two places was one there, too."""
+        if path not in specs:
+            raise FormatError(
+                "the structure names a variable that the manifest does not have",
+                path=parsed.path,
+                expected="the canonical slot of a variable",
+                found=repr(path)[:100],
+                remedy=DAMAGED,
+            )
+        if path not in stand_ins:
+            stand_ins[path] = _fresh(specs[path])
+        return stand_ins[path]
+
     def read_constant(name: str) -> Any:
         spec = constants[name]
         return constant(name).view(values.numpy_dtype(spec.dtype)).reshape(spec.shape)
 
+    set_by_hand: dict[int, Any] = {}
+
+    def fresh(spec: Variable) -> Any:
+        with keras_api.without_values(values.zeros):
+            variable = _fresh(spec)
+        set_by_hand[id(variable)] = variable
+        return variable
+
     env = session.settings(manifest.versions["floatx"], manifest.versions["image_data_format"])
-    with env, session.outside_name_scopes(), keras_api.without_values(values.zeros):
+    lazily = contextlib.nullcontext() if drawn else keras_api.without_values(values.zeros)
+    with env, session.outside_name_scopes(), lazily:
         rebuilder = Rebuilder(
             parsed.structure,
             [record.path for record in manifest.objects],
             custom_objects=custom_objects,
             safe_mode=safe_mode,
-            variable=lambda path: _fresh(specs[path]),
+            variable=stand_in,
             constant=read_constant,
             foreign=foreign,
             vocabularies=vocabularies,
@@ -231,10 +271,13 @@ def _restore(
         def revive(config: Any) -> Any:
             return rebuilder.revive(config)
 
-        alias(roots, manifest, of_model, _fresh, revive, foreign)
+        alias(roots, manifest, of_model, fresh, revive, foreign)
         walk = slots.walk(roots)
         guard_ties(walk)
         variables = {slot.path: slot.variable for slot in walk.slots}
+        held = {slot.path: slot.held for slot in walk.slots}
+        replaced = {id(stale): held[path] for path, stale in stand_ins.items()}
+        serialization.replace_variables(objects, replaced)
         trained = training.NOTHING
         if compile:
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
@@ -245,7 +288,7 @@ def _restore(
     _close(expected, walk, trained)
     wanted = {spec.slots[0].path for spec in expected.variables}
     values_of = {path: variables[path] for path in sorted(wanted)}
-    return Restored(roots, walk, objects, values_of, trained, training.owners(walk, compile), expected)
+    return Restored(roots, walk, objects, values_of, trained, training.owners(walk, compile), expected, set_by_hand)
 
 
 def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> None:
@@ -273,9 +316,30 @@ def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, che
     for path, variable in restored.variables.items():
         if not check or id(variable) in within_reach:
             values.fill(variable, read(path), path)
-    if not hooks.restore(restored.hooked, restored.expected.stored, lambda one: values.stored_array(read, one)):
+    if not run_hooks(restored, lambda one: values.stored_array(read, one)):
         return
-    # User code has run: what it left is looked at once more.
+    for path, variable in restored.variables.items():
+        if id(variable) in within_reach and not np.array_equal(as_bytes(values.array_of(variable)), read(path)):
+            raise MismatchError(
+                "a loading hook left another value than the file's",
+                path=path,
+                expected="the value that was saved",
+                found="another one",
+                remedy="let load_own_variables give every variable the value that it had",
+            )
+
+
+def run_hooks(restored: Restored, read: hooks.Read) -> bool:
+    """Runs the loading hooks of rebuilt objects; user code has run, so what it left is looked at once more.
+
+    Returns:
+        Whether there were any.
+
+    Raises:
+        MismatchError, RebuildError: if a hook fails, or puts something else into a slot.
+    """
+    if not hooks.restore(restored.hooked, restored.expected.stored, read):
+        return False
     walk = slots.walk(restored.roots)
     kept = {slot.path: slot.variable for slot in restored.walk.slots}
     replaced = [slot.path for slot in walk.slots if kept.get(slot.path) is not slot.variable]
@@ -289,15 +353,7 @@ def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, che
         )
     trained = training.describe_training(walk) if restored.trained is not training.NOTHING else training.NOTHING
     _close(restored.expected, walk, trained)
-    for path, variable in restored.variables.items():
-        if id(variable) in within_reach and not np.array_equal(as_bytes(values.array_of(variable)), read(path)):
-            raise MismatchError(
-                "a loading hook left another value than the file's",
-                path=path,
-                expected="the value that was saved",
-                found="another one",
-                remedy="let load_own_variables give every variable the value that it had",
-            )
+    return True
 
 
 def _without_optimizers(manifest: Manifest, of_model: list[Variable]) -> Manifest:
@@ -327,84 +383,3 @@ def _fresh(spec: Variable) -> Any:
         aggregation=spec.aggregation,
         name=spec.name,
     )
-
-
-def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
-    """Rebuilds the structure of a snapshot, without values, from the text of its metadata, and compares both.
-
-    No random initializer runs, and random state and automatic names are left as they were.
-
-    Raises:
-        ModelError: if what `load` would give is not the same model.
-    """
-    manifest = Manifest.from_json(metadata[MANIFEST_KEY])
-    parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
-    custom = custom_objects_of(snapshot.walk)
-    with session.untouched_randomness(), session.untouched_names(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            restored = restore(
-                parsed,
-                custom_objects=custom,
-                safe_mode=False,
-                constant=lambda name: as_bytes(values.array_of(snapshot.sources[name])),
-                compile=bool(snapshot.training["models"]),
-                foreign={id(value): value for value in snapshot.parts()},
-            )
-            fill(restored, lambda name: as_bytes(values.array_of(snapshot.sources[name])), check=True)
-            plain.compare(snapshot.walk, restored.walk)
-            if snapshot.training["models"]:
-                training.compare(snapshot.walk, restored.walk)
-            again = tabulate(restored.walk)
-        except ModelError:
-            raise
-        except TiedioError as error:
-            raise ModelError(
-                f"the model would not come back the same, so nothing was written: {error.what}",
-                path=error.path or "the model",
-                expected=error.expected,
-                found=error.found,
-                remedy=error.remedy or "let the class's own code and get_config make what was set by hand",
-            ) from error
-    _require_same(snapshot.structure, again.record, snapshot)
-    _require_same(snapshot.training, restored.trained.record, snapshot)
-
-
-def _comparable(record: Any) -> Any:
-    """A record as it is read back, without the order in which it is made: there may be more than one that does."""
-    plainly = json.loads(strict_json.dumps(record))
-    if "nodes" in plainly:
-        plainly["steps"] = None
-        for node in plainly["nodes"]:
-            node["call"] = None
-    return plainly
-
-
-def _require_same(before: Any, after: Any, snapshot: Snapshot) -> None:
-    """Raises `ModelError` with the first place where the table of the rebuild differs."""
-    mine, theirs = _comparable(before), _comparable(after)
-    difference = next(_differences(mine, theirs, ()), None)
-    if difference is None:
-        return
-    where, old, new = difference
-    path = ".".join(map(str, where))
-    if len(where) > 1 and where[0] == "objects":
-        path = f"{snapshot.manifest.objects[where[1]].path or 'the model'} ({'.'.join(map(str, where[2:]))})"
-    raise ModelError(
-        "the configuration would not come back the same, so nothing was written",
-        path=path,
-        expected=old,
-        found=new,
-        remedy="check that get_config of this class returns what its constructor was given",
-    )
-
-
-def _differences(old: Any, new: Any, where: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str, str]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key, "nothing"), new.get(key, "nothing"), (*where, key))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for position, (first, second) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(first, second, (*where, position))
-    elif old != new or type(old) is not type(new):
-        yield where, repr(old)[:200], repr(new)[:200]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
+import inspect
 import pickle
+import threading
 import types
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +19,19 @@ import numpy as np
 from tiedio import arrays, keras_api, slots
 from tiedio.errors import ModelError
 
-# Set by Keras itself in the course of building and calling; they change no output.
-_TRANSIENT = frozenset({"_already_warned", "_dropout_mask", "_recurrent_dropout_mask", "generate_function"})
-# How a vocabulary was given; what came of it is compared by `get_vocabulary`.
-_GIVEN = frozenset({"input_vocabulary", "input_idf_weights", "_has_input_vocabulary"})
+# Set by Keras itself in the course of building and calling, on classes whose method this is; they change no output.
+_TRANSIENT = {
+    "_already_warned": "_serialize_function_to_config",
+    "_dropout_mask": "get_dropout_mask",
+    "_recurrent_dropout_mask": "get_recurrent_dropout_mask",
+    "generate_function": "make_generate_function",
+    # How a vocabulary was given; what came of it is compared by `get_vocabulary`.
+    "input_vocabulary": "get_vocabulary",
+    "input_idf_weights": "get_vocabulary",
+    "_has_input_vocabulary": "get_vocabulary",
+}
+# What has no value that could be compared, and yet a state that would be lost.
+_STATEFUL = (Iterator, threading.local, contextvars.ContextVar)
 # Bookkeeping of Keras's base class that user code may set and that not every config returns.
 _FLAGS = (
     "activity_regularizer",
@@ -48,6 +60,7 @@ def compare(live: slots.Walk, rebuilt: slots.Walk) -> None:
     identities = Identities(live.object_paths(), rebuilt.object_paths())
     for mine, theirs in zip(live.objects, rebuilt.objects, strict=True):
         compare_objects(mine.path, mine.value, theirs.value, identities)
+        _compare_constants(mine.path, mine.value, theirs.value)
     for old, new in zip(live.by_variable(), rebuilt.by_variable(), strict=True):
         if type(old[0].variable) is not type(new[0].variable):
             raise ModelError(
@@ -60,6 +73,29 @@ def compare(live: slots.Walk, rebuilt: slots.Walk) -> None:
         for name in ("regularizer", "constraint"):
             before, after = getattr(old[0].variable, name), getattr(new[0].variable, name)
             compare_objects(slots.join(old[0].path, f"@{name}"), before, after, identities)
+
+
+def _compare_constants(path: str, mine: Any, theirs: Any) -> None:
+    """Raises `ModelError` if a class that makes its graph itself leaves another array in it.
+
+    The file has no argument of such a call. What was computed from a weight would be computed from the new one.
+    """
+    graphs = keras_api.graph_of(mine), keras_api.graph_of(theirs)
+    if graphs[0] is None or graphs[1] is None or type(mine).__module__.partition(".")[0] == "keras":
+        return
+    for old, new in zip(graphs[0].nodes, graphs[1].nodes, strict=False):
+        before, after = (keras_api.tree.flatten([node.arguments.args, node.arguments.kwargs]) for node in (old, new))
+        for one, other in zip(before, after, strict=False):
+            numbers = arrays.array_kind(one) is not None and not arrays.is_backend_variable(one)
+            if numbers and not equal(one, other, Identities()):
+                raise ModelError(
+                    "a constant in the graph that the class makes would not come back",
+                    path=slots.join(path, f"@node/{slots.escape(old.operation.name)}"),
+                    expected=f"the values of this {type(one).__name__} of shape {tuple(np.shape(one))}",
+                    found="other ones after a rebuild",
+                    remedy="pass a variable itself to the op (layer.kernel), and nothing that was computed from it"
+                    " while the graph was made; return other arrays from get_config",
+                )
 
 
 def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | None = None) -> None:
@@ -75,6 +111,8 @@ def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | 
     if not hasattr(mine, "__dict__"):
         return
     before, after = attributes_to_compare(mine), attributes_to_compare(theirs)
+    if "history" in keras_api.bookkeeping_names(mine):
+        after.pop("history", None)  # `fit` has put its own where the constructor has something else
     for name in sorted(before.keys() | after.keys()):
         # An attribute that is not there and one that is `None` read alike: caches begin so.
         old, new = before.get(name), after.get(name)
@@ -91,6 +129,12 @@ def compare_objects(path: str, mine: Any, theirs: Any, identities: Identities | 
 
 
 def _remedy(name: str, old: Any, new: Any, cls: type) -> str:
+    if _is_keras_function(old) and _is_keras_function(new):
+        return f"pass keras.activations.{new.__name__}, or a registered function that calls keras.ops.{old.__name__}"
+    if isinstance(old, np.floating) and type(new) is float:
+        return f"make a Python float of it, float({name.lstrip('_')}), or return it from get_config as it is"
+    if isinstance(old, Iterator):
+        return f"keep what {name!r} is made from, and the position in a weight, and make it anew where it is used"
     if new is None and arrays.array_kind(old) == "tensor":
         return f"set {name!r} to None before saving if it is only a cache, or make it a weight"
     shown = name.lstrip("_")
@@ -107,7 +151,11 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
     No code reads what is set by hand on a functional or sequential model of Keras's own class, unless it
     takes the place of a method; what holds a variable or layer there comes back, so all that is beside it has to.
     """
-    attributes = {name: item for name, item in slots.own_attributes(value).items() if name not in _TRANSIENT | _GIVEN}
+    attributes = {
+        name: item
+        for name, item in slots.own_attributes(value).items()
+        if not (name in _TRANSIENT and _is_of_keras(value, _TRANSIENT[name]))
+    }
     if type(value) in (keras_api.Functional, keras_api.Sequential):
         attributes = {
             name: item
@@ -116,7 +164,7 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
         }
     if isinstance(value, keras_api.Metric):
         attributes = {name: item for name, item in attributes.items() if name.lstrip("_") != "built"}
-    if hasattr(type(value), "get_vocabulary"):
+    if _is_of_keras(value, "get_vocabulary"):
         # A vocabulary that was set later stands in a table of the backend and not in the config.
         attributes["vocabulary"] = value.get_vocabulary()
     if isinstance(value, keras_api.keras.layers.Discretization):
@@ -124,6 +172,12 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
     if isinstance(value, keras_api.Layer):
         attributes |= {name: vars(value)[name] for name in _FLAGS if name in vars(value)}
     return attributes
+
+
+def _is_of_keras(value: Any, method: str) -> bool:
+    """Whether a class of Keras or KerasHub gives the object this method; user code may use the same names."""
+    given_by = [cls.__module__.partition(".")[0] for cls in type(value).__mro__ if method in vars(cls)]
+    return bool({"keras", "keras_hub"} & set(given_by))
 
 
 def equal(old: Any, new: Any, identities: Identities) -> bool:
@@ -160,7 +214,7 @@ def _equal(old: Any, new: Any, identities: Identities, above: frozenset[tuple[in
         same_kind = layers or isinstance(old, tuple) == isinstance(new, tuple)
         return same_kind and len(old) == len(new) and all(map(same, old, new))
     if _is_keras_function(old) and _is_keras_function(new):
-        return bool(old.__name__ == new.__name__)  # an activation given as keras.ops.silu comes back from its config
+        return _compute_the_same(old, new)
     if type(old) is not type(new):
         return False
     if isinstance(old, (set, frozenset)):
@@ -189,8 +243,7 @@ def _plainly(value: Any) -> Any:
         return None
     if type(value).__name__ == "TensorShape" and type(value).__module__.startswith("tensorflow."):
         return list(value)  # a weight's shape where the config brings back a list
-    if arrays.array_kind(value) == "scalar":
-        return value.item()  # Keras writes a NumPy number into a config as the Python number that it is
+    value = arrays.as_number(value)  # Keras writes a NumPy integer into a config as the Python one that it is
     return getattr(value, "python_function", value)  # tf.function
 
 
@@ -205,12 +258,25 @@ def _is_keras_function(value: Any) -> bool:
     return isinstance(value, types.FunctionType) and (value.__module__ or "").startswith("keras.")
 
 
+def _compute_the_same(old: types.FunctionType, new: types.FunctionType) -> bool:
+    """Whether two functions of Keras are an operation and the activation of its name, with the same defaults.
+
+    An activation given as `keras.ops.silu` comes back from its config as `keras.activations.silu`; but
+    `keras.ops.gelu` approximates and `keras.activations.gelu` does not, and of losses the two differ in the mean.
+    """
+    modules = {function.__module__ for function in (old, new)}
+    pair = any(".ops." in module for module in modules) and any(".activations." in module for module in modules)
+    before, after = (inspect.signature(function).parameters for function in (old, new))
+    same_defaults = all(before[name].default == after[name].default for name in before.keys() & after.keys())
+    return old.__name__ == new.__name__ and pair and same_defaults
+
+
 def _equal_sets(old: Any, new: Any, identities: Identities) -> bool:
-    stateful = [item for item in (*old, *new) if slots.classify(type(item)) in ("variable", "object")]
-    if stateful:
-        return len(old) == len(new)
-    return {_stands_for(item, identities.live) for item in old} == {
-        _stands_for(item, identities.rebuilt) for item in new
+    mine, theirs = (
+        [item for item in one if slots.classify(type(item)) not in ("variable", "object")] for one in (old, new)
+    )
+    return len(old) == len(new) and {_stands_for(item, identities.live) for item in mine} == {
+        _stands_for(item, identities.rebuilt) for item in theirs
     }
 
 
@@ -225,11 +291,22 @@ def _equal_leaves(old: Any, new: Any) -> bool:
         return arrays.table_content(old) == arrays.table_content(new)
     own_equality: Any = type(old).__eq__
     if own_equality is not object.__eq__:
-        return bool(old == new) or bool(old != old and new != new)
+        try:
+            return bool(old == new) or bool(old != old and new != new)
+        except Exception:  # noqa: BLE001 - an equality that gives arrays, or that only works inside a graph
+            return False
+    if isinstance(old, types.GeneratorType):
+        return _are_at_their_start(old, new)
     try:
         return pickle.dumps(old) == pickle.dumps(new)
-    except Exception:  # noqa: BLE001 - locks, tables and the like have no value that could be lost
-        return True
+    except Exception:  # noqa: BLE001 - locks, data sets and the like have no value that could be lost
+        return not isinstance(old, _STATEFUL)
+
+
+def _are_at_their_start(old: types.GeneratorType[Any, Any, Any], new: types.GeneratorType[Any, Any, Any]) -> bool:
+    """Whether two generators are of one function and have yielded nothing yet."""
+    begun = any(inspect.getgeneratorstate(one) != inspect.GEN_CREATED for one in (old, new))
+    return not begun and old.gi_code.co_code == new.gi_code.co_code
 
 
 def _equal_functions(old: Any, new: Any, identities: Identities, above: frozenset[tuple[int, int]]) -> bool:
@@ -264,10 +341,10 @@ def _config_text(value: Any) -> str:
 
 
 def _config_tells_all(value: Any) -> bool:
-    """Keras's own configs do; and what an initializer holds matters no more once the weights are there."""
+    """Whether an object's config tells what it computes: Keras's own configs do."""
     if isinstance(value, (keras_api.Loss, keras_api.Metric)):
         return False  # Huber's config leaves its delta out, and others the like
-    return type(value).__module__.partition(".")[0] == "keras" or isinstance(value, keras_api.keras.Initializer)
+    return type(value).__module__.partition(".")[0] == "keras"
 
 
 def _equal_arrays(old: Any, new: Any) -> bool:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiedio import describe, keras_api, slots
+from tiedio import describe, keras_api, serialization, slots
 from tiedio.errors import MismatchError, TiedioError, one_line
 from tiedio.manifest import Slot, Variable
 from tiedio.slots import FoundSlot, Step
@@ -99,6 +99,7 @@ def retie(
     for path, owner in touched.items():
         mine = [(slot, keeper) for slot, keeper in changes if slot.owner == path]
         _restore_orders(owner, before[path], mine, orders.get(path, {}), chosen)
+        serialization.follow(owner, {id(slot.variable): keeper for slot, keeper in mine}, undo)
     return done
 
 

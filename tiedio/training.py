@@ -171,7 +171,7 @@ def _compile_config(one: Compiled) -> Any:
                 path=one.path or "the model",
                 expected="get_compile_config and compile_from_config beside compile, or attributes of the same names",
                 found=f"{type(one.model).__name__}.compile takes {', '.join(lost)}, which the model does not hold",
-                remedy="write the two hooks, or save with optimizer=False and compile after loading",
+                remedy="write the two hooks, or pass optimizer=False and compile afterwards",
             )
         return _serialized(where, lambda: _arguments(one.model))
     config = _serialized(where, one.model.get_compile_config)
@@ -187,7 +187,7 @@ def _serialized(path: str, get: Callable[[], Any]) -> Any:
             path=path,
             expected="losses and metrics by name, registered functions, or objects with get_config",
             found=one_line(error),
-            remedy="register the loss or metric, or save with optimizer=False and compile after loading",
+            remedy="register the loss or metric, or pass optimizer=False and compile afterwards",
         ) from error
 
 

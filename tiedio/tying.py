@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiedio.errors import TieError
-from tiedio.exchange import Change, Scene, exchange, own_copy, viewed_again
+from tiedio.exchange import Change, Scene, checked_models, exchange, own_copy, viewed_again
 from tiedio.pairs import Pair, named_weights, pair_weights
 from tiedio.slots import FoundSlot
 from tiedio.views import View
@@ -57,10 +58,25 @@ def tie(
         (True, True, 2)
     """
     pairs = pair_weights(target, source, weights, view)
-    scene = Scene.around((target, source), models, [pair.target.held for pair in pairs])
-    changes = [change for pair in pairs for change in _changes(scene, pair)]
-    if changes:
-        exchange(scene, changes)
+
+    def attempt() -> None:
+        scene = Scene.around((target, source), models, [pair.target.held for pair in pairs])
+        exchange(scene, [change for pair in pairs for change in _changes(scene, pair)])
+
+    if models is not None:
+        checked_models(models)
+    if pairs:
+        _attempt(attempt, models)
+
+
+def _attempt(act: Callable[[], None], models: Any) -> None:
+    """Once more without models that nobody holds any more, if one that was found could not be changed."""
+    try:
+        act()
+    except TieError:
+        if models is not None or not gc.collect():
+            raise
+        act()
 
 
 def _changes(scene: Scene, pair: Pair) -> list[Change]:
@@ -99,6 +115,10 @@ def untie(layer: Any, weights: Sequence[str] | None = None, *, models: Any = Non
         (False, True)
     """
     mine = named_weights(layer, weights)
+    _attempt(lambda: _untie(layer, mine, weights, models), models)
+
+
+def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None, models: Any) -> None:
     scene = Scene.around((layer,), models, [slot.held for slot in mine])
     inside = scene.slots_of(layer, mine)
     found = _to_part(scene, inside, by_variable=weights is None)

@@ -108,7 +108,7 @@ def as_tensor(raw: np.ndarray[Any, Any], shape: Sequence[int], dtype: str) -> An
         dtype: Keras dtype of the tensor.
     """
     if raw.size and raw.ctypes.data % ALIGNMENT:
-        raw = _aligned_copy(raw)
+        raw = aligned_copy(raw)
     array = raw.view(numpy_dtype(dtype)).reshape(tuple(shape))
     if keras.backend.backend() != "tensorflow":
         return keras.ops.convert_to_tensor(array.copy(), dtype=dtype)
@@ -124,7 +124,8 @@ def as_tensor(raw: np.ndarray[Any, Any], shape: Sequence[int], dtype: str) -> An
     return tf.constant(array, dtype=dtype)
 
 
-def _aligned_copy(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def aligned_copy(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy of bytes at an address that TensorFlow can share."""
     room = np.empty(raw.size + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     room[start : start + raw.size] = raw

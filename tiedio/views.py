@@ -14,6 +14,8 @@ from typing import Any
 from tiedio.errors import ViewError
 
 NAMES = ("transpose", "reshape", "slice")
+_MOST_AXES = 64
+"""NumPy has no more; a forged file cannot ask for the product of a million sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class View:
             ViewError: if the integers do not fit that shape.
         """
         shape = tuple(map(int, source))
+        longest = max(map(len, (shape, self.axes, self.shape, self.start)))
+        self._require(longest <= _MOST_AXES, f"at most {_MOST_AXES} axes", longest, shape)
         if self.name == "transpose":
             axes = self.axes or tuple(reversed(range(len(shape))))
             axes = tuple(axis + len(shape) if axis < 0 else axis for axis in axes)
@@ -126,7 +130,8 @@ class View:
             return array.transpose(view.axes)
         if view.name == "reshape":
             return array.reshape(view.shape)
-        return array[tuple(builtins.slice(a, a + n) for a, n in zip(view.start, view.shape, strict=True))]
+        parts = (builtins.slice(a, a + n) for a, n in zip(view.start, view.shape, strict=True))
+        return array[(*parts, ...)]  # with the dots, what has no axes stays an array
 
     def after(self, first: View | None, source: Sequence[int]) -> View | None:
         """This view of a weight that is a view itself, as one view of that one's source; `None` for no view at all.
@@ -225,7 +230,7 @@ def _integers(name: str, value: Any) -> tuple[int, ...]:
     try:
         numbers = tuple(items)
         whole = all(int(n) == n and not isinstance(n, bool) for n in numbers)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers, whole = (), False
     if not whole:
         raise ViewError(

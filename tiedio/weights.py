@@ -10,6 +10,7 @@ from tiedio.container.single import Tensor
 from tiedio.errors import ModelError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY
 from tiedio.manifest import FORMAT, Manifest, Root
+from tiedio.structure import hidden
 
 Roots = Mapping[str | None, Any]
 
@@ -54,6 +55,7 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
 def _require_seen(walk: slots.Walk, optimizer: bool) -> None:
     """Raises `ModelError` if a value of the models would not be in the file."""
     describe.require_seen(walk)
+    hidden.refuse_lost_weights(walk)
     for found in walk.objects:
         for name, value in slots.own_attributes(found.value).items():
             if hooks.goes_with_vocabulary(found.value, name):

@@ -192,6 +192,20 @@ class CompilesAlone(OneArgument):
         return super().compute_loss(*args, **kwargs) * self.multiplied_by
 
 
+@_register
+class Transposes(keras.Model):
+    """Its constructor makes a graph, and in it a constant of what the kernel was at that moment."""
+
+    def __init__(self, width: int, **kwargs: Any) -> None:
+        inputs, dense = keras.Input((width,)), layers.Dense(width, name="dense")
+        hidden = dense(inputs)
+        super().__init__(inputs, keras.ops.matmul(hidden, keras.ops.transpose(dense.kernel)), **kwargs)
+        self.width = width
+
+    def get_config(self) -> Any:
+        return {"name": self.name, "width": self.width}
+
+
 class Both(NamedTuple):
     """Two variables."""
 
@@ -344,6 +358,11 @@ def a_lambda_layer_has_a_default_that_is_a_variable() -> Any:
     return _fit(*stack(one, reads))
 
 
+def a_class_makes_a_graph_with_a_constant_of_a_weight() -> Any:
+    model, x, y = Transposes(4), floats(3, 4), floats(3, 4, seed=1)
+    return trained(model, x, y), x, y
+
+
 def the_call_of_one_layer_was_replaced() -> Any:
     one, two = _dense("one", "two")
     model, x, y = stack(one, two)
@@ -372,6 +391,7 @@ REFUSED: dict[Callable[[], Any], str] = {
     a_metric_is_a_closure: "@compile",
     a_lambda_layer_reads_another_layers_variable: "reads",
     a_lambda_layer_has_a_default_that_is_a_variable: "reads",
+    a_class_makes_a_graph_with_a_constant_of_a_weight: "@node/matmul",
     the_call_of_one_layer_was_replaced: "one",
 }
 

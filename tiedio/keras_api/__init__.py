@@ -4,10 +4,12 @@ Every private name here was read in Keras 3.15.1; `tests/test_keras_api.py` fail
 """
 
 from tiedio.keras_api.classes import (
+    ARGUMENTS_NAME,
     GLOBAL_SEED_GENERATOR,
     LOOKUPS,
     NO_HOOKS_NEEDED,
     RAW_SLOTS_SUFFICE,
+    TENSORFLOW_NAMES,
     BaseOptimizer,
     Functional,
     InputLayer,
@@ -26,18 +28,30 @@ from tiedio.keras_api.classes import (
     keras,
     tree,
 )
-from tiedio.keras_api.compiling import compile_arguments, excluded_from_weight_decay, optimizer_variables, uncompile
+from tiedio.keras_api.compiling import (
+    compile_arguments,
+    excluded_from_weight_decay,
+    move_exclusions,
+    optimizer_variables,
+    uncompile,
+)
 from tiedio.keras_api.configs import (
+    NumpyFloat,
+    base_config,
     class_reference,
     deserialize,
     get_global,
     global_attribute,
+    has_drawn_seed,
+    is_stamping,
     known_objects,
     names_a_layer,
+    plain_policy,
     public_symbol,
     set_global,
     stamped,
 )
+from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import guard, place_of, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
 from tiedio.keras_api.objects import (
@@ -81,6 +95,7 @@ from tiedio.keras_api.variables import (
 )
 
 __all__ = [
+    "ARGUMENTS_NAME",
     "keras",
     "Layer",
     "Metric",
@@ -101,6 +116,7 @@ __all__ = [
     "LOOKUPS",
     "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
+    "TENSORFLOW_NAMES",
     "bookkeeping_names",
     "stores",
     "set_store",
@@ -129,10 +145,16 @@ __all__ = [
     "mark_built",
     "built_by_default",
     "get_global",
+    "has_drawn_seed",
     "set_global",
     "global_attribute",
+    "NumpyFloat",
     "stamped",
+    "is_stamping",
+    "base_config",
+    "plain_policy",
     "known_objects",
+    "living",
     "deserialize",
     "class_reference",
     "names_a_layer",
@@ -146,6 +168,7 @@ __all__ = [
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",
+    "move_exclusions",
     "uncompile",
     "device_of",
     "layout_of",

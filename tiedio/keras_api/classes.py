@@ -21,6 +21,7 @@ try:
     from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
     from keras.src.saving.keras_saveable import KerasSaveable
     from keras.src.saving.serialization_lib import SafeModeScope, SerializableDict
+    from keras.src.utils import python_utils
 except ImportError as error:
     raise BackendError(
         "Keras or its backend could not be imported",
@@ -58,6 +59,8 @@ __all__ = [
     "LOOKUPS",
     "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
+    "ARGUMENTS_NAME",
+    "TENSORFLOW_NAMES",
     "BaseConv",
     "BaseOptimizer",
     "Functional",
@@ -83,14 +86,26 @@ __all__ = [
     "functional_like_constructor",
     "global_state",
     "keras",
+    "python_utils",
     "tree",
 ]
 
 # Bookkeeping attributes of Keras's base classes. They hold no state of their own: what they list is
 # reached through the attributes that user code set, or through `stores` and `graph_of` below.
-_OPERATION_NAMES = frozenset(
-    {"_lock", "_auto_config", "_auto_config_error_args", "name", "_inbound_nodes", "_outbound_nodes", "_remat_mode"}
-)
+TENSORFLOW_NAMES = frozenset({
+    "_self_name_based_restores", "_self_saveable_object_factories", "_self_setattr_tracking",
+    "_self_unconditional_checkpoint_dependencies", "_self_unconditional_deferred_dependencies",
+    "_self_unconditional_dependency_names", "_self_update_uid",
+})  # fmt: skip
+"""What TensorFlow's `Trackable` sets on an object that it tracks; other names that begin so are the user's own."""
+
+ARGUMENTS_NAME = "_self_tiedio_arguments"
+"""Where a serializable layer notes its constructor's arguments: TensorFlow's export passes over names that begin so."""
+
+_OPERATION_NAMES = TENSORFLOW_NAMES | {
+    ARGUMENTS_NAME,
+    "_lock", "_auto_config", "_auto_config_error_args", "name", "_inbound_nodes", "_outbound_nodes", "_remat_mode"
+}  # fmt: skip
 _LAYER_NAMES = _OPERATION_NAMES | {
     "_allow_non_tensor_positional_args", "_build_shapes_dict", "_call_context_args", "_call_has_context_arg",
     "_call_has_mask_arg", "_call_has_training_arg", "_call_signature", "_called", "_convert_input_args",
@@ -111,23 +126,22 @@ _GRAPH_NAMES = _MODEL_NAMES | {
     "_functional", "_inputs", "_inputs_struct", "_nodes", "_nodes_by_depth", "_operations",
     "_operations_by_depth", "_outputs", "_outputs_struct", "output_names",
 }  # fmt: skip
-_METRIC_NAMES = frozenset({"_dtype", "_dtype_policy", "_metrics", "_tracker", "_variables", "name"})
-_OPTIMIZER_NAMES = frozenset(
-    {
-        "_distribution_strategy", "_lock", "_tracker", "_trainable_variables", "_trainable_variables_indices",
-        "_variables", "_exclude_from_weight_decay", "_exclude_from_weight_decay_cache", "name",
-        "_var_to_optimizer_idx",
-    }
-)  # fmt: skip
+_METRIC_NAMES = TENSORFLOW_NAMES | {"_dtype", "_dtype_policy", "_metrics", "_tracker", "_variables", "name"}
+_OPTIMIZER_NAMES = TENSORFLOW_NAMES | {
+    "_distribution_strategy", "_lock", "_tracker", "_trainable_variables", "_trainable_variables_indices",
+    "_variables", "_exclude_from_weight_decay", "_exclude_from_weight_decay_cache", "name",
+    "_var_to_optimizer_idx",
+}  # fmt: skip
 _STORES = {"trainable_variables", "non_trainable_variables", "layers", "metrics", "seed_generators", "variables"}
 
 
 def bookkeeping_names(owner: Any) -> frozenset[str]:
     """The attribute names of `owner` that hold Keras's own records and not state."""
-    if isinstance(owner, (Functional, Sequential)):
-        return _GRAPH_NAMES
     if isinstance(owner, Model):
-        return _MODEL_NAMES
+        names = _GRAPH_NAMES if isinstance(owner, (Functional, Sequential)) else _MODEL_NAMES
+        # `fit` puts a callback there; anything else is the user's.
+        own_history = not isinstance(vars(owner).get("history"), (keras.callbacks.History, type(None)))
+        return names - {"history"} if own_history else names
     if isinstance(owner, Layer):
         return _LAYER_NAMES
     if isinstance(owner, Metric):

@@ -19,6 +19,22 @@ def excluded_from_weight_decay(optimizer: Any, variables: Sequence[Any]) -> tupl
     return excluded, None if pattern is None else pattern.pattern
 
 
+def move_exclusions(optimizer: Any, moves: Sequence[tuple[Any, Sequence[Any]]]) -> None:
+    """Lets variables stand for others in what `exclude_from_weight_decay` noted; the optimizer may be unbuilt.
+
+    Args:
+        optimizer: the optimizer.
+        moves: variable, and those that are left out of weight decay in its place.
+    """
+    noted = vars(optimizer).get("_exclude_from_weight_decay")
+    moved = [move for move in moves if noted and optimizer._var_key(move[0]) in noted]
+    if moved:
+        gone = {optimizer._var_key(old) for old, _ in moved}
+        come = {optimizer._var_key(new) for _, instead in moved for new in instead}
+        optimizer._exclude_from_weight_decay = (noted - gone) | come
+        optimizer._exclude_from_weight_decay_cache = {}
+
+
 def uncompile(model: Any, attributes: Sequence[str] = ()) -> None:
     """Undoes a `compile` that a constructor called; `attributes` are those that the class's own one has set."""
     for name in ("optimizer", "_compile_config", "_compiled_trainable_state", *attributes):

@@ -6,10 +6,37 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tiedio.keras_api.classes import Layer, SafeModeScope, api_export, global_state, keras
+import numpy as np
+
+from tiedio.keras_api.classes import Layer, RandomInitializer, SafeModeScope, api_export, global_state, keras
 
 get_global = global_state.get_global_attribute
 set_global = global_state.set_global_attribute
+
+
+def has_drawn_seed(value: Any) -> bool:
+    """Whether this is an initializer that was given no seed, and drew one (`_init_seed`, Keras 3.15.1)."""
+    return isinstance(value, RandomInitializer) and value._init_seed is None and isinstance(value.seed, int)
+
+
+class NumpyFloat(float):
+    """A NumPy float in a form that Keras's serialization passes through; it makes Python floats of all but float64."""
+
+    number: np.floating[Any]
+
+
+def _kept(value: Any) -> Any:
+    """A config with its NumPy floats in a form that Keras does not change."""
+    if isinstance(value, (list, tuple)):
+        items = [_kept(item) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, dict):
+        return {key: _kept(item) for key, item in value.items()}
+    if isinstance(value, np.floating) and value.dtype != np.float64:
+        wrapped = NumpyFloat(value)
+        wrapped.number = value
+        return wrapped
+    return value
 
 
 class _StampAll(dict[int, Any]):
@@ -36,7 +63,29 @@ def global_attribute(name: str, value: Any) -> Iterator[None]:
 def stamped(get: Callable[[], Any]) -> Any:
     """What `get` returns, serialized by Keras, each object in it stamped with its identity."""
     with global_attribute("shared_objects/id_to_config_map", _StampAll()):
-        return keras.saving.serialize_keras_object(get())
+        return keras.saving.serialize_keras_object(_kept(get()))
+
+
+def is_stamping() -> bool:
+    """Whether the config that Keras is asking for is one that `stamped` returns."""
+    return isinstance(global_state.get_global_attribute("shared_objects/id_to_config_map"), _StampAll)
+
+
+def base_config(layer: Any) -> dict[str, Any]:
+    """What the config of every layer says: its name, flag, dtype policy and activity regularizer, as they are now."""
+    config: dict[str, Any] = Layer.get_config(layer)
+    return config
+
+
+def plain_policy(policy: Any) -> Any:
+    """A dtype policy as `from_config` of Keras hands it to a constructor: by its name, if that says all."""
+    if isinstance(policy, dict):
+        policy = keras.dtype_policies.deserialize(policy)
+    if not isinstance(policy, keras.dtype_policies.DTypePolicy) or isinstance(
+        policy, keras.dtype_policies.DTypePolicyMap
+    ):
+        return policy
+    return policy.name if policy.quantization_mode is None else policy
 
 
 @contextmanager

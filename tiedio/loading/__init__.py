@@ -49,17 +49,16 @@ def load_into(
     if options.strict:
         work.require_complete()
     with ExitStack() as undo:
-        moved: dict[int, Any] = {}
+        done = retying.Retied()
         if options.ties == "match":
             sharing.require_same_ties(pairs)
         elif options.ties == "restore":
             pairs, views = viewing.part(work, roots, pairs, unlike, undo)
             done = retying.retie(sharing.groups(work, pairs), work.objects(), sharing.orders(work), undo)
-            moved = done.moved
             work.tied += done.paths
             if work.tied:
                 pairs = sharing.after(work, pairs, roots)
-            viewing.view_again(work, views, pairs, moved, undo)
+            viewing.view_again(work, views, pairs, done.moved, undo)
             if work.tied:
                 sharing.forget_all_functions(work, undo)
                 pairs = sharing.after(work, [*pairs, *((one.slot, one.record) for one in views)], roots)
@@ -67,7 +66,8 @@ def load_into(
             places.compare_extra_places(work, pairs)
         places.compare_flags(work, pairs)
         names = optimizers.names_of(work, pairs)
-        state = optimizers.prepare(work, names, moved, undo)
+        optimizers.follow(work, names, done, undo)
+        state = optimizers.prepare(work, names, done.moved, undo)
         if options.strict:
             work.require_complete()
         plan = assigning.plan(work, [*pairs, *state], read)

@@ -11,6 +11,7 @@ from tiedio.errors import MismatchError
 from tiedio.loading.work import UNMATCHED, Pair, Work
 from tiedio.manifest import Optimizer
 from tiedio.optimizers import find, find_slots
+from tiedio.retying import Retied
 
 
 def names_of(work: Work, pairs: Sequence[Pair]) -> list[dict[int, str]]:
@@ -90,17 +91,44 @@ def _why_not(work: Work, optimizer: Any, record: Optimizer | None, path: str) ->
         return "optimizer=False"
     if record is None:
         return "the file has no state for it"
-    if type(optimizer).__name__ != record.class_name:
+    classes = {one.path: one.class_name for one in work.manifest.optimizers}
+    for one in find([("", record.path, optimizer)]):  # and those inside it
+        found, expected = type(one.value).__name__, classes.get(one.path)
+        if expected is None or found == expected:
+            continue
         if work.options.strict:
             raise MismatchError(
                 "the optimizer is of another class, so nothing was loaded",
-                path=path,
-                expected=record.class_name,
-                found=type(optimizer).__name__,
+                path=path + one.path.removeprefix(record.path),
+                expected=expected,
+                found=found,
                 remedy="compile with the optimizer of the file, or pass optimizer=False or strict=False",
             )
-        return f"the file has a {record.class_name}, the model a {type(optimizer).__name__}"
+        inside = "" if one.value is optimizer else " in its place inside this one"
+        return f"the file has a {expected}, the model a {found}{inside}"
     return None
+
+
+def follow(work: Work, names: Sequence[Mapping[int, str]], done: Retied, undo: ExitStack) -> None:
+    """Lets what optimizers that are not built yet leave out of weight decay follow the variables of restored ties."""
+    instead = _left_out_instead(work, names, done.moved)
+    moves = [(old, instead[id(old)]) for old in done.kept_alive]
+    for _, optimizer in training.optimizers_of(work.walk):
+        if moves and not optimizer.built:
+            undo.callback(migration.remember(optimizer))
+            keras_api.move_exclusions(optimizer, moves)
+
+
+def _left_out_instead(work: Work, names: Sequence[Mapping[int, str]], moved: Mapping[int, Any]) -> dict[int, list[Any]]:
+    """What is left out of weight decay where a variable was; where a tie was undone, what the file says, or both."""
+    alive = {id(slot.variable): slot.variable for slot in work.walk.slots}
+    in_file = {path for one in work.manifest.optimizers for path in one.excluded_from_weight_decay}
+    instead = {}
+    for key, new in moved.items():
+        both = [new] if key not in alive else [alive[key], new]
+        said = [one for one in both if any(table.get(id(one)) in in_file for table in names)]
+        instead[key] = said or both
+    return instead
 
 
 def _refuse_stale(optimizer: Any, moved: Mapping[int, Any], path: str, why: str) -> None:
@@ -136,12 +164,42 @@ def _build(
     variables = [variable for name in record.variables for variable in by_name.get(name, ())]
     if any(name not in by_name for name in record.variables):
         variables = [moved.get(id(v), v) for v in built_for]
-        variables = variables or [v for one in training.compiled_models(work.walk) if one.optimizer is optimizer
-                                  for v in one.model.trainable_variables]  # fmt: skip
+        variables = variables or _trained(work, optimizer)
+    if record.built:
+        variables += _trained_here_only(work, optimizer, variables, names[0])
     variables = list({id(v): v for v in variables if id(v) in alive}.values())
     undo.callback(migration.remember(optimizer))
     if optimizer.built:
-        migration.start_again(optimizer, variables if record.built else None, moved, path)
+        instead = _left_out_instead(work, names, moved)
+        migration.start_again(optimizer, variables if record.built else None, moved, path, instead)
         return True
     optimizer.build(variables)
     return False
+
+
+def _trained(work: Work, optimizer: Any) -> list[Any]:
+    """What the models that compile with an optimizer train."""
+    models = [one.model for one in training.compiled_models(work.walk) if one.optimizer is optimizer]
+    return [variable for model in models for variable in model.trainable_variables]
+
+
+def _trained_here_only(work: Work, optimizer: Any, variables: Sequence[Any], names: Mapping[int, str]) -> list[Any]:
+    """What the models train, but what was frozen, or not there, when the file's optimizer was built.
+
+    Raises:
+        MismatchError: if there is any and the loading is strict: no step could be taken with such an optimizer.
+    """
+    records, known = work.records(), {id(variable) for variable in variables}
+    other = [one for one in _trained(work, optimizer) if id(one) not in known and id(one) in names]
+    # One that was trainable in the file too is one that the model's own code trains in another way.
+    other = [one for one in other if names[id(one)] not in records or not records[names[id(one)]].trainable]
+    if other and work.options.strict:
+        canonical = work.walk.canonical_slots()
+        raise MismatchError(
+            "the optimizer of the file was not built for all that the model trains, so nothing was loaded",
+            path=canonical[id(other[0])],
+            expected="what was frozen in the file, frozen in the model",
+            found=f"trainable: {', '.join(canonical[id(one)] for one in other[:8])}",
+            remedy="freeze the layer as the file has it, or pass optimizer=False, or strict=False for what fits",
+        )
+    return other

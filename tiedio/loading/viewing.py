@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import keras_api, retying, slots, values
+from tiedio import keras_api, retying, serialization, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError
 from tiedio.loading.assigning import Step
@@ -139,6 +139,7 @@ def _put(objects: Mapping[str, Any], changes: Sequence[tuple[slots.FoundSlot, An
             undo.callback(retying.put, owner, slot.steps, slot.held, slot.path)
             retying.put(owner, slot.steps, new, slot.path)
         retying.rearrange(owner, before, [(slot.held, new) for slot, new in mine])
+        serialization.follow(owner, {id(slot.held): new for slot, new in mine}, undo)
 
 
 def steps(work: Work, unlike: Sequence[Unlike], pairs: Sequence[Pair], read: Read) -> list[Step]:

@@ -9,10 +9,11 @@ optimizer (`@optimizer`).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -204,7 +205,8 @@ def members(owner: Any) -> Iterator[Member]:
 def own_attributes(owner: Any) -> dict[str, Any]:
     """The instance attributes of `owner` that are not Keras's or the backend's bookkeeping."""
     known = keras_api.bookkeeping_names(owner)
-    return {name: v for name, v in vars(owner).items() if name not in known and not name.startswith("_self_")}
+    held = attributes_of(owner) if _slots_of(type(owner)) else vars(owner)
+    return {name: value for name, value in held.items() if name not in known}
 
 
 def _graph_members(owner: Any, graph: keras_api.Graph | None) -> Iterator[Member]:
@@ -286,14 +288,17 @@ def _parts(kind: str, item: Any) -> Iterator[tuple[Step, str, Any]]:
 
 def attributes_of(item: Any) -> dict[str, Any]:
     """The instance attributes of a plain object, those in `__slots__` included."""
-    names = [name for cls in type(item).__mro__ for name in _slot_names(cls) if hasattr(item, name)]
-    return {name: getattr(item, name) for name in names} | dict(getattr(item, "__dict__", {}))
+    slotted = {name: getattr(item, name) for name in _slots_of(type(item)) if hasattr(item, name)}
+    return slotted | dict(getattr(item, "__dict__", {}))
 
 
-def _slot_names(cls: type) -> tuple[str, ...]:
-    names = vars(cls).get("__slots__", ())
-    given = (names,) if isinstance(names, str) else tuple(names)
-    return tuple(name for name in given if name not in ("__dict__", "__weakref__"))
+def _slot_names(kind: type) -> tuple[str, ...]:
+    given = (vars(cls).get("__slots__", ()) for cls in kind.__mro__)
+    names = (name for one in given for name in ((one,) if isinstance(one, str) else one))
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+_slots_of: Callable[[type], tuple[str, ...]] = functools.cache(_slot_names)
 
 
 def _unique(named: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -314,16 +319,6 @@ def key_segment(key: Any) -> str:
     return escape(key) if isinstance(key, str) else f"#{escape(repr(key))}"
 
 
-_KINDS: dict[type[Any], str] = {}
-
-
-def classify(kind: type[Any]) -> str:
-    """What the walk does with a value of this type: `variable`, `object`, a container, `plain`, or `skip`."""
-    if kind not in _KINDS:
-        _KINDS[kind] = _classify(kind)
-    return _KINDS[kind]
-
-
 def _classify(kind: type[Any]) -> str:
     if issubclass(kind, keras_api.Variable):
         return "variable"
@@ -340,7 +335,11 @@ def _classify(kind: type[Any]) -> str:
     packages = [cls.__module__.partition(".")[0] for cls in kind.__mro__]
     if packages[0] in _FOREIGN or (packages[0] == "keras_hub" and "tensorflow" in packages):
         return "skip"  # the second: a cache of tokens
-    return "plain" if kind.__dictoffset__ or any(_slot_names(cls) for cls in kind.__mro__) else "skip"
+    return "plain" if kind.__dictoffset__ or _slots_of(kind) else "skip"
+
+
+classify: Callable[[Any], str] = functools.cache(_classify)
+"""What the walk does with a value of this type: `variable`, `object`, a container, `plain`, or `skip`."""
 
 
 def is_variable(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tiedio import keras_api
+from tiedio import keras_api, slots
 
 
 def set_facts(value: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any]) -> None:
@@ -15,6 +15,10 @@ def set_facts(value: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any]
     if makes_notes and noted and keras_api.auto_config(value) is None and not keras_api.overrides(value, "get_config"):
         # Its owner handed it a policy this time where it had handed nothing or a name, of which Keras makes a note.
         keras_api.set_auto_config(value, decode(noted))
+    for name, seed in entry.get("seeds", {}).items():
+        initializer = vars(value).get(name)
+        if keras_api.has_drawn_seed(initializer):
+            initializer.seed = seed
     if "inner_names" in entry:
         keras_api.rename_inner_graph(value, *entry["inner_names"])
     if "path" in entry:
@@ -32,6 +36,17 @@ def set_facts(value: Any, entry: Mapping[str, Any], decode: Callable[[Any], Any]
             keras_api.set_adapted_shape(value, decode(entry.get("build_config")))
         if isinstance(value, keras_api.RAW_SLOTS_SUFFICE[1:]) and "lora_alpha" in (entry.get("config") or {}):
             value.lora_alpha = entry["config"]["lora_alpha"]  # `build` of some of these classes forgets it
+
+
+def seeds_of(value: Any) -> dict[str, int]:
+    """Seeds that initializers drew for themselves, by the attribute of an object that holds one.
+
+    No config tells them, and code outside Keras may draw with them when it is called: random features, say.
+    """
+    if type(value).__module__.partition(".")[0] in ("keras", "keras_hub"):
+        return {}
+    held = sorted(slots.own_attributes(value).items())
+    return {name: item.seed for name, item in held if keras_api.has_drawn_seed(item)}
 
 
 def shapes_of(build_config: Any) -> Any:

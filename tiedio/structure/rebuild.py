@@ -23,7 +23,7 @@ class Rebuilder:
         paths: canonical path of each object, by number, for errors.
         custom_objects: classes and functions by name.
         safe_mode: as in `load`.
-        variable: canonical slot path → a stand-in for a live variable that is an argument of a node.
+        variable: canonical slot path → a stand-in for a live variable that is an argument of a node or constructor.
         constant: name of a constant → its NumPy array.
         foreign: objects, by identity, that belong to another model and must not be found.
         vocabularies: tokens and weights of lookup layers, by number: their calls may need them.
@@ -60,13 +60,11 @@ class Rebuilder:
         for n, entry in enumerate(self.entries):
             for position, (owner, _) in enumerate(entry["held"]):
                 self.held_by.setdefault(owner, []).append((n, position))
-        self.reference: dict[str, Reference] = {"$object": self._stub}
-        self.argument_reference: dict[str, Reference] = {
+        self.reference: dict[str, Reference] = {"$object": self._stub, "$variable": variable}
+        self.argument_reference: dict[str, Reference] = self.reference | {
             "$tensor": lambda where: self.node(where[0]).outputs[where[1]],
-            "$variable": variable,
             "$constant": lambda named: self._constant(named[0], named[1], constant),
             "$keras": self.revive,
-            "$object": self._stub,
         }
 
     def run(self) -> list[Any]:
@@ -128,10 +126,10 @@ class Rebuilder:
             return False
         if "config" not in entry or entry["kind"] != "object":
             return True
-        inside = {id(found.value): 0 for found in slots.walk({None: value}).objects[1:]}
+        inside = configs.Inside({id(found.value): 0 for found in slots.walk({None: value}).objects[1:]})
         try:
             config = keras_api.stamped(value.get_config)
-        except (NotImplementedError, TypeError):
+        except (NotImplementedError, TypeError, TiedioError):
             return True
         now = configs.without_identity(configs.encode(config, inside, entry["name"] or ""))
         then = configs.without_identity(entry["config"])
@@ -223,12 +221,12 @@ class Rebuilder:
                 path=self.paths[n] or "the model",
                 expected="a get_config method that returns the constructor's arguments",
                 found=entry.get("no_config"),
-                remedy=f"write get_config for {entry['class']['class_name']}",
+                remedy=f"decorate {entry['class']['class_name']} with @tiedio.serializable, or write its get_config",
             )
         mentioned = set(configs.references(entry["config"]))
         for other in sorted(mentioned):
             self.object(other)
-        value = self._guard(n, lambda: self._from_config(entry))
+        value = self._try(n, lambda: self._from_config(entry))
         self._keep_copies(n, value, mentioned)
         self.used |= mentioned
         return value
@@ -311,25 +309,27 @@ class Rebuilder:
                 )
             args = configs.decode(record["args"], self.argument_reference)
             kwargs = configs.decode(record["kwargs"], self.argument_reference)
-            self._call(record["operation"], operation, args, kwargs)
+            self._try(record["operation"], lambda: operation(*args, **kwargs))
             node = operation._inbound_nodes[-1]
         self.nodes[k] = node
         return node
 
-    def _call(self, n: int, operation: Any, args: Any, kwargs: Any) -> None:
+    def _try(self, n: int, act: Callable[[], Any]) -> Any:
+        """Runs code of object `n` that may read a layer which was built by hand or by a call, and is not yet."""
         try:
-            operation(*args, **kwargs)
+            return act()
+        except TiedioError:
+            raise
         except Exception as error:
-            # It may read a layer that was built by hand, before its own first call: build that and try again.
             if not self._build_referents(n):
                 raise self._error(n, one_line(error)) from error
-            self._guard(n, lambda: operation(*args, **kwargs))
+        return self._guard(n, act)
 
     def _build_referents(self, n: int) -> bool:
         """Builds the layers that object `n` refers to and that are not built yet; whether there were any."""
-        held = {child for child, _ in self.held_by.get(n, ())} | set(configs.references(self.entries[n].get("config")))
+        held = {child for child, _ in self.held_by.get(n, ()) if n in self.objects}
         built = False
-        for other in sorted(held):
+        for other in sorted(held | set(configs.references(self.entries[n].get("config")))):
             layer, entry = self.object(other), self.entries[other]
             if entry.get("built") and not layer.built and not keras_api.built_by_default(layer):
                 self._build_object(other)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import builtins
-import dis
 import functools
 import types
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tiedio import arrays, describe, hooks, keras_api, slots
 from tiedio.errors import ModelError
+from tiedio.structure import hidden
 
 
 def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
     """Raises `ModelError` for the first object that holds state which no slot shows."""
+    places = hidden.known(walk)
     for found in walk.objects:
         _refuse_saved_model(found)
         _refuse_class_state(found)
@@ -24,14 +26,13 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
             _refuse_attribute(slots.join(found.path, name), value)
         for function in _functions(slots.own_attributes(found.value).values()):
             _refuse_captured_state(found.path, function)
-        if type(found.value).__name__ == "Lambda":
-            _refuse_globals(found.path, _functions((found.value.function,)))
+        for name, value in hidden.attributes(found):
+            hidden.refuse(slots.join(found.path, name), value, places)
     for slot in walk.slots:
         for part in (slot.variable.regularizer, slot.variable.constraint):
             _refuse_held_state(slot.path, part, keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
             for function in _functions((part,)):
                 _refuse_captured_state(slot.path, function)
-            _refuse_globals(slot.path, _functions((part,)))
         if keras_api.storage_dtype(slot.variable) == "string":
             raise ModelError(
                 "a variable of strings cannot be stored",
@@ -41,6 +42,18 @@ def refuse_what_cannot_be_carried(walk: slots.Walk) -> None:
                 remedy="keep vocabularies in the layer's config",
             )
     describe.require_seen(walk)
+
+
+def refuse_lambdas(walk: slots.Walk, optimizer: bool) -> None:
+    """Raises `ModelError` if a lambda reads names of its module, which a file does not carry."""
+    for found in walk.objects:
+        if type(found.value).__name__ == "Lambda":
+            _refuse_globals(found.path, _functions((found.value.function,)))
+        if optimizer and isinstance(found.value, keras_api.Model) and found.value.compiled:
+            arguments = keras_api.compile_arguments(found.value)
+            _refuse_globals(slots.join(found.path, "@compile"), _functions((arguments,)))
+    for slot in walk.slots:
+        _refuse_globals(slot.path, _functions((slot.variable.regularizer, slot.variable.constraint)))
 
 
 def _refuse_saved_model(found: slots.FoundObject) -> None:
@@ -58,10 +71,9 @@ def _refuse_class_state(found: slots.FoundObject) -> None:
     for cls in type(found.value).__mro__:
         if cls.__module__.partition(".")[0] in ("keras", "tensorflow", "builtins"):
             continue
+        for function in hidden.class_functions(cls):
+            _refuse_captured_state(found.path, function)
         for name, value in vars(cls).items():
-            inner = getattr(value, "__func__", value)
-            if isinstance(inner, types.FunctionType):
-                _refuse_captured_state(found.path, inner)
             if not isinstance(value, (property, type)) and any(True for _ in slots.leaves(value)):
                 raise ModelError(
                     "a variable or layer belongs to the class and not to the layer",
@@ -105,18 +117,19 @@ def _refuse_attribute(path: str, value: Any) -> None:
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, (list, tuple)):
+        if isinstance(item, (list, tuple, set, frozenset, deque)):
             stack.extend((f"{where}/{i}", part) for i, part in enumerate(item))
         elif isinstance(item, dict):
             stack.extend((f"{where}/{key}", part) for key, part in item.items())
+        elif slots.classify(type(item)) == "plain" or arrays.is_backend_module(item):
+            stack.extend((slots.join(where, name), part) for name, part in slots.attributes_of(item).items())
 
 
-def refuse_in_compile(path: str, arguments: Any) -> None:
+def refuse_in_compile(path: str, arguments: Mapping[str, Any]) -> None:
     """Raises `ModelError` if a loss or metric holds a layer or variable, or is a function that reads one."""
     for function in _functions((arguments,)):
         _refuse_captured_state(path, function)
-    _refuse_globals(path, _functions((arguments,)))
-    stack = [arguments]
+    stack: list[Any] = [arguments]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
@@ -127,13 +140,35 @@ def refuse_in_compile(path: str, arguments: Any) -> None:
             _refuse_held_state(path, value, keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
         elif isinstance(value, keras_api.Metric):
             _refuse_held_state(path, value, keras_api.Layer, variables=False)
+    _refuse_live_weights(slots.join(path, "loss_weights"), arguments)
+
+
+def _refuse_live_weights(path: str, arguments: Mapping[str, Any]) -> None:
+    """A variable that weighs a loss is no number: it would come back as the number that it is now."""
+    stack = [(path, arguments.get("loss_weights"))]
+    while stack:
+        where, value = stack.pop()
+        if isinstance(value, Mapping):
+            stack.extend((slots.join(where, slots.escape(str(key))), item) for key, item in value.items())
+        elif isinstance(value, (list, tuple)):
+            stack.extend((f"{where}/{i}", item) for i, item in enumerate(value))
+        elif slots.is_variable(value) or arrays.is_backend_variable(value) or arrays.array_kind(value) == "tensor":
+            raise ModelError(
+                "a variable or tensor among the loss weights would come back as a number that nothing changes",
+                path=where,
+                expected="plain numbers",
+                found=type(value).__name__,
+                remedy="pass a plain number, or weigh the losses in a compute_loss of the model's own class",
+            )
 
 
 def _refuse_held_state(path: str, value: Any, *kinds: type, variables: bool = True) -> None:
     """A loss, regularizer or the like that holds a layer or variable: no slot shows it, so it would be lost."""
     if value is None or isinstance(value, types.FunctionType):
         return
+    own = hidden.known(slots.walk({None: value})) if isinstance(value, keras_api.Metric) else {}
     for name, item in slots.own_attributes(value).items():
+        hidden.refuse(f"{path}/{type(value).__name__}/{name}", item, own)
         for _, segments, leaf in slots.leaves(item):
             if isinstance(leaf, kinds) or (variables and slots.is_variable(leaf)):
                 raise ModelError(
@@ -141,15 +176,15 @@ def _refuse_held_state(path: str, value: Any, *kinds: type, variables: bool = Tr
                     path="/".join((path, type(value).__name__, name, *segments)),
                     expected="state in the layers of the model only",
                     found=type(leaf).__name__,
-                    remedy="move it into a layer (add_loss, add_weight), or save with optimizer=False and compile"
-                    " after loading",
+                    remedy="move it into a layer (add_loss, add_weight), or pass optimizer=False and compile"
+                    " afterwards",
                 )
 
 
 def _refuse_globals(path: str, functions: Iterable[types.FunctionType]) -> None:
     """A lambda travels as code alone: what it reads from its module is not there when it is loaded."""
     for function in functions:
-        names = [name for name in _global_names(function.__code__) if not hasattr(builtins, name)]
+        names = [name for name in hidden.global_names(function.__code__) if not hasattr(builtins, name)]
         if function.__name__ == "<lambda>" and names:
             raise ModelError(
                 "a lambda reads names of its module, which are not there after loading",
@@ -187,45 +222,21 @@ def _functions(values: Iterable[Any]) -> Iterator[types.FunctionType]:
             yield item
 
 
-@functools.lru_cache(maxsize=4096)
-def _global_names(code: types.CodeType) -> tuple[str, ...]:
-    """Names that the code reads from its module; attribute names do not count."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names.update(_global_names(constant))
-    return tuple(sorted(names))
-
-
 def _refuse_captured_state(path: str, function: types.FunctionType) -> None:
     """A function that reaches a layer from outside is tied to that very layer, which no file can name."""
     pending, seen = [function], {id(function)}
     while pending:
         one = pending.pop()
-        if (one.__module__ or "").partition(".")[0] in ("keras", "tensorflow"):
-            continue
-        for name, value in _reached(one).items():
-            for _, _, leaf in slots.leaves(value):
+        for name, value in hidden.reached(one).items():
+            inner: list[types.FunctionType] = []
+            for _, _, leaf in hidden.leaves(value, "function", inner):
                 raise ModelError(
                     "a function uses a layer or variable from outside, so the tie would be lost",
                     path=path or "the model",
                     expected="a layer that holds what it shares in an attribute",
                     found=f"function {function.__qualname__!r} reads {name!r} ({type(leaf).__name__})",
-                    remedy="write a layer that takes the other layer as a constructor argument",
+                    remedy="write a layer that takes the other layer as a constructor argument, and decorate it with"
+                    " @tiedio.serializable",
                 )
-            inner = getattr(value, "__func__", getattr(value, "func", value))
-            if isinstance(inner, types.FunctionType) and id(inner) not in seen:
-                seen.add(id(inner))
-                pending.append(inner)
-
-
-def _reached(function: types.FunctionType) -> dict[str, Any]:
-    """What a function reads beside its arguments: globals, captured variables, defaults."""
-    reached = {name: function.__globals__.get(name) for name in _global_names(function.__code__)}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        try:
-            reached[name] = cell.cell_contents
-        except ValueError:  # a cell that is not filled yet
-            continue
-    reached |= {f"default {i}": value for i, value in enumerate(function.__defaults__ or ())}
-    return reached | dict(function.__kwdefaults__ or {})
+            pending += [other for other in inner if id(other) not in seen]
+            seen |= {id(other) for other in inner}

@@ -5,7 +5,7 @@ The rest of this room works on plain JSON values; here they are checked once, be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Entry:
     policy: Any = None
     build_config: Any = None
     compile_arguments: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
     config: Any = None
     no_config: str | None = None
     inner_names: tuple[str | None, ...] = ()
@@ -123,6 +124,12 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str, v
             found="'shared' or 'given'",
             remedy=DAMAGED,
         )
+    refuse_newer_keys([entry.get("config") for entry in shaped.objects], ("$variable",), version, where)
+    if version < 3 and any(entry.get("seeds") for entry in shaped.objects):
+        raise FormatError(
+            "unknown key", path=where, expected=f"only keys of format {version}", found="'seeds'", remedy=DAMAGED
+        )
+    refuse_newer_keys([table, training], ("$numpy",), version, path)
     problem = next(_problems(table, training, objects, optimizers), None)
     if problem is not None:
         raise FormatError(
@@ -131,6 +138,19 @@ def check(table: Any, training: Any, objects: int, optimizers: int, path: str, v
             found=problem,
             remedy="the file is damaged or was edited; save the model again",
             expected="numbers that point to objects and nodes of the file",
+        )
+
+
+def refuse_newer_keys(value: Any, keys: Sequence[str], version: int, where: str) -> None:
+    """Raises `FormatError` if an encoded value has one of these keys, which format 3 brought, and is older."""
+    found = [key for key in keys if version < 3 and configs.references(value, key)]
+    if found:
+        raise FormatError(
+            "unknown key in a config",
+            path=where,
+            expected=f"only keys of format {version}",
+            found=", ".join(map(repr, found)),
+            remedy=DAMAGED,
         )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import arrays, configs, keras_api, own_compile, slots
+from tiedio import arrays, configs, keras_api, own_compile, serialization, slots
 from tiedio.errors import ModelError, one_line
 from tiedio.structure import plan
+from tiedio.structure.facts import seeds_of
 from tiedio.structure.refusals import refuse_what_cannot_be_carried
 
 _FAILS = "get_config fails"
@@ -53,10 +54,11 @@ def tabulate(walk: slots.Walk) -> Table:
     nodes = _collect_nodes(graphs)
     constants: dict[str, Any] = {}
     variables = walk.canonical_slots() | {id(slot.live): slot.path for slot in walk.slots if slot.view is not None}
-    entries = [_describe(found, number, by_path, graphs.get(n), nodes) for n, found in enumerate(walk.objects)]
+    known = number | {key: {"$variable": path} for key, path in variables.items()}
+    entries = [_describe(found, known, by_path, graphs.get(n), nodes) for n, found in enumerate(walk.objects)]
     for found, entry, places in zip(walk.objects, entries, plan.found_at(entries), strict=True):
         entry["found_at"] = places
-        _require_config(entry, found.path)
+        _require_config(entry, found)
     makers = {n for n in graphs if entries[n]["kind"] != "functional" or entries[n]["found_at"]}
     found_in = _found_nodes(graphs, makers, nodes)
     records = []
@@ -79,13 +81,22 @@ def tabulate(walk: slots.Walk) -> Table:
     return Table(table, constants)
 
 
-def _require_config(entry: Mapping[str, Any], path: str) -> None:
+def _require_config(entry: Mapping[str, Any], found: slots.FoundObject) -> None:
     """Raises `ModelError` if `get_config` fails on an object that has to be made from its config."""
     reason = entry.get("no_config") or ""
     if reason.startswith(_FAILS) and not entry["found_at"]:
+        path = found.path or "the model"
+        try:
+            keras_api.stamped(found.value.get_config)
+        except ModelError as error:  # one of ours, which says what to do
+            raise ModelError(
+                error.what, path=path, expected=error.expected, found=error.found, remedy=error.remedy
+            ) from error
+        except Exception:  # noqa: BLE001 - as it failed before; told below
+            pass
         raise ModelError(
             _FAILS,
-            path=path or "the model",
+            path=path,
             expected="a dict of the constructor's arguments",
             found=reason.removeprefix(f"{_FAILS}: "),
             remedy=f"mend get_config of {entry['class']['class_name']}",
@@ -129,7 +140,7 @@ def _found_nodes(graphs: Mapping[int, keras_api.Graph], makers: set[int], nodes:
 
 def _describe(
     found: slots.FoundObject,
-    number: Mapping[int, int],
+    number: Mapping[int, Any],
     by_path: Mapping[str, int],
     graph: keras_api.Graph | None,
     nodes: _Nodes,
@@ -156,6 +167,9 @@ def _describe(
         if build is not None and not isinstance(value, (keras_api.Functional, keras_api.Sequential)):
             stamped = keras_api.stamped(lambda: dict(build))
             entry["build_config"] = configs.encode(stamped, number, found.path)
+    seeds = seeds_of(value)
+    if seeds:
+        entry["seeds"] = seeds
     extras = own_compile.describe(value, number, found.path)
     if extras:
         entry["compile_arguments"] = extras
@@ -206,7 +220,8 @@ def _is_plain_sequential(value: Any) -> bool:
 
 
 def _is_plain_functional(value: Any) -> bool:
-    return keras_api.has_functional_constructor(type(value)) and not keras_api.overrides(value, "from_config")
+    own = keras_api.overrides(value, "from_config") and not serialization.takes_tensors(value)
+    return keras_api.has_functional_constructor(type(value)) and not own
 
 
 def _functional_extra(value: Any, number: Mapping[int, int], path: str) -> Any:
@@ -267,7 +282,8 @@ def _operation_arguments(value: Any) -> dict[str, Any] | None:
     names = [name for name in keras_api.constructor_parameters(type(value)) if name != "self"]
     if not all(name in held for name in names):
         return None
-    return {name: arrays.as_number(held[name]) for name in names}
+    # The name comes first, as in what Keras's own `get_config` gives once the operation is made from this.
+    return {name: arrays.as_number(held[name]) for name in sorted(names, key=lambda name: name != "name")}
 
 
 def _accepted(cls: type, config: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,12 @@ _LIBRARIES = {"builtins", "functools", "inspect", "jax", "keras", "numpy", "tens
 
 # Bookkeeping that leads out of the model (`_inbound_nodes` knows every model that a layer is in), or that
 # a backend keeps beside the attributes it stands for.
-_SKIPPED = {"_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_parent_path"}
+_SKIPPED = {
+    "_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_parent_path",
+    "_self_name_based_restores", "_self_saveable_object_factories", "_self_setattr_tracking",
+    "_self_unconditional_checkpoint_dependencies", "_self_unconditional_deferred_dependencies",
+    "_self_unconditional_dependency_names", "_self_update_uid", "_self_tiedio_arguments",
+}  # fmt: skip
 # Metrics that Keras made while it compiled: no format keeps how far they have counted.
 _COMPILED = {"_metrics", "_loss_tracker", "_compile_metrics", "_compile_loss"}
 # Lists of what other attributes hold too: they come last, so that a place is called by its attribute.
@@ -212,9 +217,7 @@ def _children(thing: Any) -> dict[str, Any]:
     attributes = {
         name: value
         for name, value in sorted(vars(thing).items(), key=lambda item: (item[0] in _LISTS, item[0]))
-        if name not in _SKIPPED
-        and not name.startswith("_self_")
-        and not (name in _COMPILED and isinstance(thing, keras.layers.Layer))
+        if name not in _SKIPPED and not (name in _COMPILED and isinstance(thing, keras.layers.Layer))
     }
     return _flat({f".{name}": value for name, value in (public | attributes).items()})
 

@@ -67,6 +67,7 @@ _MAKE: dict[str, Callable[..., Any]] = {
         _layers.SimpleRNN(WIDTH, return_sequences=True), merge_mode="sum", **k
     ),
     "transposed": lambda inner, **k: models.Transposed(inner, **k),
+    "given": lambda inner, **k: models.Given([inner], {"kernel": inner.kernel}, **k),
     "aliased": lambda **k: models.Aliased(**k),
     "typed": lambda **k: models.Typed(**k),
     "own_blocks": lambda **k: models.OwnBlocks(**k),
@@ -104,6 +105,8 @@ class Builder:
             if part.kind == "own_functional":
                 return models.OwnFunctional(SHAPES[part.on], **name)
             given = {} if part.inner is None else {"inner": self.objects[part.inner]}
+            if part.kind == "given" and not given["inner"].built:
+                given["inner"].build((None, *SHAPES[part.on]))
             given |= {} if part.dtype is None else {"dtype": part.dtype}
             return _MAKE[part.kind](**given, **name)
         if isinstance(part, Graph):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from tiedio.serialization import serializable
 from tiedio.testing.strategies_table import DTYPES, WIDTH
 
 PACKAGE = "tiedio.testing"
@@ -74,7 +75,7 @@ class Typed(keras.layers.Layer):
         return inputs + 0.125 * added
 
 
-@keras.saving.register_keras_serializable(PACKAGE)
+@serializable(package=PACKAGE)
 class Transposed(keras.layers.Layer):
     """A layer that refers to a dense one and multiplies with the transpose of its kernel.
 
@@ -108,25 +109,31 @@ class Transposed(keras.layers.Layer):
         outputs = keras.ops.matmul(inputs, keras.ops.transpose(self.source.kernel)) + self.bias
         return outputs + self.source.bias if self.source.use_bias else outputs
 
-    def get_config(self) -> dict[str, Any]:
-        """The configuration, with that of the dense layer.
 
-        Returns:
-            A dict.
-        """
-        return {**super().get_config(), "source": keras.saving.serialize_keras_object(self.source)}
+@serializable(package=PACKAGE)
+class Given(keras.layers.Layer):
+    """A layer that is given a dense one in a list, and that one's kernel, a variable, in a dict.
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Transposed:
-        """Makes the layer again.
+    Args:
+        sources: the dense layer.
+        variables: the kernel, as `"kernel"`.
+    """
+
+    def __init__(self, sources: Sequence[Any], variables: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sources = sources
+        self.matrix = variables["kernel"]
+
+    def call(self, inputs: Any) -> Any:
+        """Calls the dense layer, and adds what the kernel that it was given makes of the input.
 
         Args:
-            config: what `get_config` returned.
+            inputs: a float tensor.
 
         Returns:
-            The layer.
+            A tensor of the same shape.
         """
-        return cls(keras.saving.deserialize_keras_object(config.pop("source")), **config)
+        return self.sources[0](inputs) + keras.ops.matmul(inputs, self.matrix)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

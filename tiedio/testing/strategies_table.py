@@ -144,6 +144,7 @@ KINDS: Mapping[str, Kind] = {
         _recurrent("forward_layer.cell.", 1, (WIDTH,)) + _recurrent("backward_layer.cell.", 1, (WIDTH,)),
     ),
     "transposed": Kind(_SAME, (Variable("bias", (WIDTH,)),), inner=("dense", "penalized")),
+    "given": Kind(_SAME, inner=("dense", "penalized")),
     "aliased": Kind(_SAME, _SCALE, aliases=("second", "more.0", "named.scale")),
     "typed": Kind(_SAME, tuple(Variable(f"typed.{dtype}", (WIDTH,), "data", dtype) for dtype in DTYPES)),
     "own_blocks": Kind(_SAME, tuple(v for block in _BLOCKS for v in _dense(f"{block}.")), model=True),

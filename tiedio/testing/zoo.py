@@ -23,6 +23,7 @@ from tiedio.testing import (  # noqa: F401
     zoo_optimizers,
     zoo_places,
     zoo_quantized,
+    zoo_serializable,
     zoo_subclassed,
     zoo_subclassed_state,
     zoo_systems,

@@ -1,0 +1,87 @@
+"""Living models → their clones: what `save` and `load` do, without a file between them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from tiedio import session, values
+from tiedio.container.single import as_bytes
+from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
+from tiedio.manifest import Stored
+from tiedio.pipeline import Restored, fill, run_hooks, take_snapshot
+from tiedio.proof import rebuild
+
+_BY_HAND = "let the class's own code and get_config make what was set by hand"
+
+
+def clones_of(roots: Mapping[str | None, Any], *, weights: bool, optimizer: bool) -> dict[str | None, Any]:
+    """Clones roots together; see `tiedio.clone`.
+
+    Raises:
+        ModelError: if they cannot be cloned.
+    """
+    if optimizer and not weights:
+        raise ModelError(
+            "the optimizer's state belongs to the weights, which are not cloned",
+            path="optimizer",
+            expected="optimizer=False where weights=False",
+            found="optimizer=True, weights=False",
+            remedy="clone with weights=True, or compile the clone with an optimizer of its own",
+        )
+    with _told(), _without_talk_of_files(), session.untouched_randomness() if weights else nullcontext():
+        snapshot = take_snapshot(roots, optimizer, live=True)
+
+        def read(name: str) -> np.ndarray[Any, Any]:
+            # A variable takes over the memory that it is filled from, so it gets a copy: the living one trains on.
+            return values.aligned_copy(as_bytes(values.array_of(snapshot.sources[name])))
+
+        def give(restored: Restored) -> None:
+            if weights:
+                fill(restored, read)
+            else:
+                _give_what_is_not_drawn(restored, read)
+
+        return rebuild(snapshot, snapshot.metadata(), read, give, drawn=not weights, live=True).roots
+
+
+def _give_what_is_not_drawn(restored: Restored, read: Any) -> None:
+    """Initializers have run: the rest is variables that no code makes, and what hooks stored beside weights."""
+    for path, variable in restored.variables.items():
+        if id(variable) in restored.set_by_hand:
+            values.fill(variable, read(path), path)
+    trains = {spec.slots[0].path for spec in restored.expected.variables if spec.trainable}
+
+    def stored(one: Stored) -> np.ndarray[Any, Any]:
+        if one.tensor in trains:
+            return np.array(values.array_of(restored.variables[one.tensor]))
+        return values.stored_array(read, one)
+
+    run_hooks(restored, stored)
+
+
+@contextmanager
+def _without_talk_of_files() -> Iterator[None]:
+    """Keeps back what Keras says of a lambda in a file: there is none, and the lambda stays what it is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        yield
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tells of cloning what the rooms below tell of saving and loading."""
+    try:
+        yield
+    except TiedioError as error:
+        raise ModelError(
+            f"the model cannot be cloned: {error.what}",
+            path=error.path or "the model",
+            expected=error.expected,
+            found=error.found,
+            remedy=_BY_HAND if isinstance(error, (MismatchError, FormatError)) else error.remedy or _BY_HAND,
+        ) from error

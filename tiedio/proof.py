@@ -1,0 +1,135 @@
+"""The proof that the two pipelines undo each other: a model is rebuilt from its own description and compared."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tiedio import keras_api, plain, session, strict_json, training, values
+from tiedio.container.single import as_bytes
+from tiedio.custom import custom_objects_of, lambdas_of
+from tiedio.errors import ModelError, TiedioError
+from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
+from tiedio.manifest import Manifest
+from tiedio.pipeline import Parsed, Restored, Snapshot, fill, restore
+from tiedio.structure import hidden
+from tiedio.structure.table import tabulate
+
+
+def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
+    """Rebuilds the structure of a snapshot, without values, from the text of its metadata, and compares both.
+
+    No random initializer runs, and random state and automatic names are left as they were.
+
+    Raises:
+        ModelError: if what `load` would give is not the same model.
+    """
+
+    def read(name: str) -> np.ndarray[Any, Any]:
+        return as_bytes(values.array_of(snapshot.sources[name]))
+
+    try:
+        with session.untouched_randomness():
+            rebuild(snapshot, metadata, read, lambda restored: fill(restored, read, check=True))
+    except ModelError:
+        raise
+    except TiedioError as error:
+        raise ModelError(
+            f"the model would not come back the same, so nothing was written: {error.what}",
+            path=error.path or "the model",
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy or "let the class's own code and get_config make what was set by hand",
+        ) from error
+
+
+def rebuild(
+    snapshot: Snapshot,
+    metadata: Mapping[str, str],
+    read: Callable[[str], np.ndarray[Any, Any]],
+    give: Callable[[Restored], None],
+    *,
+    drawn: bool = False,
+    live: bool = False,
+) -> Restored:
+    """Rebuilds the models of a snapshot from the text of its metadata, and compares both; takes no automatic name.
+
+    Args:
+        snapshot: the living models.
+        metadata: what a file would have of them.
+        read: the bytes of a constant by its name.
+        give: gives the rebuilt variables their values.
+        drawn: as for `restore`.
+        live: whether lambdas are the living ones, and not made from their code again.
+
+    Raises:
+        TiedioError: if the models cannot be rebuilt, or differ.
+    """
+    manifest = Manifest.from_json(metadata[MANIFEST_KEY])
+    parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
+    custom = custom_objects_of(snapshot.walk)
+    functions = lambdas_of(snapshot.walk) if live else []
+    with session.untouched_names(), keras_api.living(functions), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        restored = restore(
+            parsed,
+            custom_objects=custom,
+            safe_mode=False,
+            constant=read,
+            compile=bool(snapshot.training["models"]),
+            foreign={id(value): value for value in snapshot.parts()},
+            drawn=drawn,
+        )
+        give(restored)
+        plain.compare(snapshot.walk, restored.walk)
+        hidden.compare(snapshot.walk, restored.walk)
+        if snapshot.training["models"]:
+            training.compare(snapshot.walk, restored.walk)
+        again = tabulate(restored.walk)
+    _require_same(snapshot.structure, again.record, snapshot)
+    _require_same(snapshot.training, restored.trained.record, snapshot)
+    return restored
+
+
+def _comparable(record: Any) -> Any:
+    """A record as it is read back, without the order in which it is made: there may be more than one that does."""
+    plainly = json.loads(strict_json.dumps(record))
+    if "nodes" in plainly:
+        plainly["steps"] = None
+        for node in plainly["nodes"]:
+            node["call"] = None
+    return plainly
+
+
+def _require_same(before: Any, after: Any, snapshot: Snapshot) -> None:
+    """Raises `ModelError` with the first place where the table of the rebuild differs."""
+    mine, theirs = _comparable(before), _comparable(after)
+    difference = next(_differences(mine, theirs, ()), None)
+    if difference is None:
+        return
+    where, old, new = difference
+    path = ".".join(map(str, where))
+    if len(where) > 1 and where[0] == "objects":
+        path = f"{snapshot.manifest.objects[where[1]].path or 'the model'} ({'.'.join(map(str, where[2:]))})"
+    raise ModelError(
+        "the configuration would not come back the same",
+        path=path,
+        expected=old,
+        found=new,
+        remedy="check that get_config of this class returns what its constructor was given",
+    )
+
+
+def _differences(old: Any, new: Any, where: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str, str]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key, "nothing"), new.get(key, "nothing"), (*where, key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for position, (first, second) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(first, second, (*where, position))
+    elif old != new or type(old) is not type(new):
+        yield where, repr(old)[:200], repr(new)[:200]
