@@ -188,6 +188,7 @@ def tied_layer() -> Any:
     """A layer that shares a weight, and holds a view, with everything that `guards` sets in it."""
     layer = plain_layer()
     keras_api.guard(layer, "a tie")
+    keras_api.note_order(layer)
     keras_api.set_attribute(layer, "bias", keras_api.live_view(keras.Variable(np.ones((1, 2))), tiedio.reshape((2,))))
     keras_api.store_views_too(layer)
     return layer
@@ -195,12 +196,13 @@ def tied_layer() -> Any:
 
 def test_what_a_tied_layer_keeps_is_bookkeeping_too() -> None:
     added = set(vars(tied_layer())) - set(vars(plain_layer()))
-    assert added == {"enable_lora", "save_own_variables", "load_own_variables"}
+    assert added == {"enable_lora", "save_own_variables", "load_own_variables", keras_api.ORDER_NAME}
     assert {*added, "quantize"} <= keras_api.bookkeeping_names(tied_layer())
     layer = tied_layer()
     keras_api.unguard(layer)
     keras_api.set_attribute(layer, "bias", keras.Variable(np.ones(2)))
     keras_api.store_views_too(layer)
+    keras_api.forget_order(layer)
     assert set(vars(layer)) == set(vars(plain_layer()))
 
 
@@ -209,7 +211,7 @@ def test_what_tensorflow_keeps_on_an_object_is_known_by_name() -> None:
     set_there = {name for source in sources for name in re.findall(r"self\.(_self_\w+)(?: *:[^=\n]+)? *=[^=]", source)}
     assert set_there == keras_api.TENSORFLOW_NAMES
     skipped = {name for name in pairing._SKIPPED if name.startswith("_self_")}
-    assert skipped == keras_api.TENSORFLOW_NAMES | {keras_api.ARGUMENTS_NAME}
+    assert skipped == keras_api.TENSORFLOW_NAMES | {keras_api.ARGUMENTS_NAME, keras_api.ORDER_NAME}
 
 
 def test_a_weight_of_keras_s_layers_is_never_taken_for_bookkeeping() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from tiedio import guarding, keras_api, migration, retying, serialization, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError, ModelError, TieError
+from tiedio.optimizers import held_in
 from tiedio.slots import FoundSlot
 from tiedio.training import optimizers_of
 from tiedio.views import View
@@ -60,8 +61,25 @@ class Scene:
         known = {(slot.owner, slot.steps): slot for slot in self.walk.slots}
         return [known[path_of[id(inside[slot.owner])], slot.steps] for slot in mine]
 
+    def own_objects(self, layer: Any) -> set[str]:
+        """Paths of a layer, of what it holds, and of the layers around it that are no models."""
+        inside = {id(found.value) for found in slots.walk({None: layer}).objects}
+        paths = {found.path for found in self.walk.objects if id(found.value) in inside}
+        over = self.over({self.walk.object_paths()[id(layer)]})
+        layers = [one for one in self.walk.objects if one.path in over and not isinstance(one.value, keras_api.Model)]
+        return paths | {one.path for one in layers}
+
     def models_over(self, paths: set[str]) -> list[Any]:
         """The models that hold these objects, at any depth, or are one of them."""
+        over = self.over(paths)
+        return [
+            found.value
+            for found in self.walk.objects
+            if found.path in over and isinstance(found.value, keras_api.Model)
+        ]
+
+    def over(self, paths: set[str]) -> set[str]:
+        """The paths of these objects and of all that hold them, at any depth."""
         over = set(paths)
         holders = {found.path: {holder for holder, _ in found.holders} for found in self.walk.objects}
         stack = list(paths)
@@ -69,11 +87,7 @@ class Scene:
             new = holders[stack.pop()] - over
             over |= new
             stack.extend(new)
-        return [
-            found.value
-            for found in self.walk.objects
-            if found.path in over and isinstance(found.value, keras_api.Model)
-        ]
+        return over
 
 
 def checked_models(models: Any) -> list[Any]:
@@ -83,7 +97,7 @@ def checked_models(models: Any) -> list[Any]:
         TieError: if one is none.
     """
     found = list(models) if isinstance(models, (list, tuple)) else [models]
-    for model in found:
+    for model in found or [None]:
         if not isinstance(model, keras_api.Model):
             raise TieError(
                 "this is not a model",
@@ -126,6 +140,8 @@ def own_copy(slot: FoundSlot, owner: Any) -> Any:
     path = f"{owner.path}/{old.name}" if isinstance(owner, keras_api.Layer) and owner.path else old.path
     shape = tuple(int(size) for size in slot.held.shape)
     new = retying.another(old, shape, keras_api.created_trainable(old), old.name, path)
+    if isinstance(owner, keras_api.Layer) and not owner.trainable:
+        keras_api.set_variable_facts(new, trainable=False)  # a frozen layer's own weight is frozen
     array = values.array_of(old) if slot.view is None else slot.view.apply(values.array_of(old))
     values.fill(new, as_bytes(array).copy(), slot.path)
     return new
@@ -153,6 +169,7 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
                 mine = [change for change in changes if change.slot.owner == path]
                 retying.rearrange(owners[path], before[path], [(change.slot.held, change.new) for change in mine])
                 serialization.follow(owners[path], {id(change.slot.held): change.new for change in mine}, undo)
+            _refuse_other_optimizers(scene, affected, changes)
             _let_optimizers_go_on(scene, affected, changes, undo)
             for model in affected:
                 migration.forget_functions(model, undo, "train_function", "test_function", "predict_function")
@@ -162,6 +179,22 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
             error.what, path=error.path, expected=error.expected, found=error.found, remedy=error.remedy
         ) from error
     guarding.guard_ties(slots.walk(dict(scene.walk.roots)))
+
+
+def _refuse_other_optimizers(scene: Scene, affected: Sequence[Any], changes: Sequence[Change]) -> None:
+    """Raises `TieError` if a model holds an optimizer that it does not compile with and that is built for a weight."""
+    paths = scene.walk.object_paths()
+    changed = {id(change.slot.variable) for change in changes}
+    for model in affected:
+        for place, optimizer in held_in(model):
+            if any(id(v) in changed for v in keras_api.optimizer_variables(optimizer)):
+                raise TieError(
+                    "an optimizer in an attribute of the model is built for the weight",
+                    path=slots.join(paths[id(model)], place),
+                    expected="an optimizer that is not built yet, or the one that the model compiles with",
+                    found=f"a {type(optimizer).__name__} that has made variables",
+                    remedy="tie before the first step, or give the model new optimizers",
+                )
 
 
 def _let_optimizers_go_on(scene: Scene, affected: Sequence[Any], changes: Sequence[Change], undo: ExitStack) -> None:
@@ -177,8 +210,11 @@ def _let_optimizers_go_on(scene: Scene, affected: Sequence[Any], changes: Sequen
         if not models or not optimizer.built:
             continue
         built_for = keras_api.optimizer_variables(optimizer)
-        wanted = [v if id(v) in alive else moved.get(id(v)) for v in built_for]
-        wanted += [v for model in models for v in model.trainable_variables if id(v) in new]
-        distinct = list({id(v): v for v in wanted if id(v) in alive}.values())
-        if [id(v) for v in distinct] != [id(v) for v in built_for]:
-            migration.go_on(optimizer, distinct, moved, parted, path, undo)
+        held = {id(v) for model in models for v in model.variables}
+        trained = [v for model in models for v in model.trainable_variables]
+        stay = [v if id(v) in alive else moved.get(id(v)) for v in built_for]
+        wanted = {id(v): v for v in stay if id(v) in held} | {id(v): v for v in trained if id(v) in new}
+        # In the models' order: at the end of `fit` Keras gives averages to the trained variables by position.
+        ordered = {id(v): v for v in trained if id(v) in wanted} | wanted
+        if wanted.keys() != {id(v) for v in built_for}:
+            migration.go_on(optimizer, list(ordered.values()), moved, parted, path, undo)

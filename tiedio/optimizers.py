@@ -36,13 +36,13 @@ def find(tops: Sequence[tuple[str, str, Any]]) -> list[Found]:
         if id(optimizer) not in found:
             models = tuple(model for model, _, top in tops if top is optimizer)
             found[id(optimizer)] = Found(path, optimizer, models)
-            queue.extend((slots.join(path, place), inner) for place, inner in _held(optimizer))
+            queue.extend((slots.join(path, place), inner) for place, inner in held_in(optimizer))
     return list(found.values())
 
 
-def _held(optimizer: Any) -> Iterator[tuple[str, Any]]:
-    """The optimizers that an optimizer holds in attributes and in containers there, each with its place."""
-    attributes = slots.own_attributes(optimizer)
+def held_in(owner: Any) -> Iterator[tuple[str, Any]]:
+    """The optimizers that an object holds in attributes and in containers there, each with its place."""
+    attributes = slots.own_attributes(owner)
     stack = [(_shown(name, attributes), value) for name, value in sorted(attributes.items(), reverse=True)]
     while stack:
         place, value = stack.pop()

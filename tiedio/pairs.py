@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,8 @@ def _named(layer: Any) -> dict[str, FoundSlot]:
 
 
 def _names(weights: Any) -> list[str]:
-    if isinstance(weights, str) or not all(isinstance(name, str) for name in weights):
+    iterable = isinstance(weights, Iterable) and not isinstance(weights, str)
+    if not iterable or not list(weights) or not all(isinstance(name, str) for name in weights):
         raise TieError(
             "weights are named by a list or a dict of strings",
             path="weights",
@@ -143,7 +144,7 @@ Both = tuple[FoundSlot, FoundSlot]
 def _by_name(target: Any, source: Any, weights: Sequence[str] | Mapping[str, str]) -> Iterator[Both]:
     mine, theirs = _named(target), _named(source)
     names = _names(weights)
-    sources = _names(weights.values()) if isinstance(weights, Mapping) else names
+    sources = _names(list(weights.values())) if isinstance(weights, Mapping) else names
     for name, other in zip(names, sources, strict=True):
         yield _find(target, name, mine), _find(source, other, theirs)
 

@@ -216,8 +216,6 @@ def rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence
         keras_api.set_store(owner, name, distinct)
     for _, now in changes:
         if keras_api.viewed(now)[1] is None and id(now) not in placed:  # a view stood there before
-            name = "trainable_variables" if keras_api.created_trainable(now) else "non_trainable_variables"
-            listed = list(keras_api.stores(owner)[name])
-            listed.insert(keras_api.place_of(owner, now, listed), now)
-            keras_api.set_store(owner, name, listed)
+            keras_api.insert(owner, now)
             placed.add(id(now))
+    keras_api.forget_order(owner)

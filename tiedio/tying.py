@@ -60,7 +60,8 @@ def tie(
     pairs = pair_weights(target, source, weights, view)
 
     def attempt() -> None:
-        scene = Scene.around((target, source), models, [pair.target.held for pair in pairs])
+        held = [one for pair in pairs for one in (pair.target.held, pair.target.variable)]
+        scene = Scene.around((target, source), models, held)
         exchange(scene, [change for pair in pairs for change in _changes(scene, pair)])
 
     if models is not None:
@@ -94,12 +95,13 @@ def _changes(scene: Scene, pair: Pair) -> list[Change]:
 def untie(layer: Any, weights: Sequence[str] | None = None, *, models: Any = None) -> None:
     """Gives weights of a layer variables of their own, with the values that they have now.
 
-    Regularizer, constraint and `trainable` flag are copied too. An optimizer that is built already goes on: the new
-    variable gets a copy of the state of the one that it shared, or new state if it was a view.
+    Regularizer, constraint and `trainable` flag are copied too; a frozen layer's own weight is frozen. What the layer
+    shares within itself stays shared, unless it is named. An optimizer that is built already goes on: the new variable
+    gets a copy of the state of the one that it shared, or new state if it was a view.
 
     Args:
         layer: a built layer or model.
-        weights: names of its weights; `None` for all that are shared.
+        weights: names of its weights; `None` for all that it shares with others.
         models: a model, or a list of them, that hold the layer; `None` to find all that are alive.
 
     Raises:
@@ -119,23 +121,24 @@ def untie(layer: Any, weights: Sequence[str] | None = None, *, models: Any = Non
 
 
 def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None, models: Any) -> None:
-    scene = Scene.around((layer,), models, [slot.held for slot in mine])
+    scene = Scene.around((layer,), models, [one for slot in mine for one in (slot.held, slot.variable)])
     inside = scene.slots_of(layer, mine)
-    found = _to_part(scene, inside, by_variable=weights is None)
+    found = [slot for slot in inside if _is_shared(scene, slot, layer, named=weights is not None)]
     if not found or (weights is not None and len(found) < len(inside)):
         alone = [slot.path for slot in inside if slot not in found]
         raise TieError(
             "the weight is not tied",
             path=", ".join(alone) or layer.name,
-            expected="a weight that another slot holds too",
-            found="one slot of it in the models that are known",
-            remedy="see tiedio.find_ties(model); pass models= if the model that ties it was not found",
+            expected="a weight that a slot outside of the layer holds too",
+            found="none in the models that are known",
+            remedy="see tiedio.find_ties(model); name weights= that the layer shares with itself; pass models= if the"
+            " model that ties it was not found",
         )
     owners = scene.owners()
     copies: dict[Any, Any] = {}
     changes = []
     for slot in found:
-        key = id(slot.held) if weights is None and _is_outside(scene, slot, inside) else slot.path
+        key = id(slot.held) if weights is None else slot.path  # what a layer shares inside stays shared
         if key not in copies:
             copies[key] = own_copy(slot, owners[slot.owner])
         changes.append(Change(slot, copies[key], parted=True))
@@ -143,23 +146,16 @@ def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None,
     exchange(scene, changes)
 
 
-def _to_part(scene: Scene, inside: Sequence[FoundSlot], by_variable: bool) -> list[FoundSlot]:
-    """The slots that get a variable of their own; of those that only the layer itself shares, the first keeps it."""
-    found = []
-    met: set[int] = set()
-    for slot in inside:
-        shared = sum(one.variable is slot.variable for one in scene.walk.slots) > 1
-        whole = not by_variable or _is_outside(scene, slot, inside)
-        if slot.view is not None or (shared and (whole or id(slot.held) in met)):
-            found.append(slot)
-        met.add(id(slot.held))
-    return found
+def _is_shared(scene: Scene, slot: FoundSlot, layer: Any, *, named: bool) -> bool:
+    """Whether another slot holds the weight too: any one for a weight that was named, else one outside of the layer.
 
-
-def _is_outside(scene: Scene, slot: FoundSlot, inside: Sequence[FoundSlot]) -> bool:
-    """Whether a slot outside of the layer holds the same variable, or a view of it."""
-    mine = {one.path for one in inside}
-    return any(one.variable is slot.variable and one.path not in mine for one in scene.walk.slots)
+    A layer around it, such as a wrapper that keeps the kernel of what it wraps, is not outside: its code made the tie.
+    """
+    others = [one for one in scene.walk.slots if one.variable is slot.variable and one.path != slot.path]
+    if named:
+        return bool(others) or slot.view is not None
+    own = scene.own_objects(layer)
+    return any(one.owner not in own for one in others) or (slot.view is not None and not others)
 
 
 def _require_sources(scene: Scene, parted: Sequence[FoundSlot]) -> None:

@@ -8,6 +8,7 @@ from tiedio.keras_api.classes import (
     GLOBAL_SEED_GENERATOR,
     LOOKUPS,
     NO_HOOKS_NEEDED,
+    ORDER_NAME,
     RAW_SLOTS_SUFFICE,
     TENSORFLOW_NAMES,
     BaseOptimizer,
@@ -52,7 +53,7 @@ from tiedio.keras_api.configs import (
     stamped,
 )
 from tiedio.keras_api.functions import living
-from tiedio.keras_api.guards import guard, place_of, store_views_too, unguard
+from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
 from tiedio.keras_api.objects import (
     Graph,
@@ -96,6 +97,7 @@ from tiedio.keras_api.variables import (
 
 __all__ = [
     "ARGUMENTS_NAME",
+    "ORDER_NAME",
     "keras",
     "Layer",
     "Metric",
@@ -174,7 +176,9 @@ __all__ = [
     "layout_of",
     "flat_layers",
     "guard",
-    "place_of",
+    "forget_order",
+    "insert",
+    "note_order",
     "store_views_too",
     "unguard",
     "LiveView",

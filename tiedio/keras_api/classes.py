@@ -60,6 +60,7 @@ __all__ = [
     "NO_HOOKS_NEEDED",
     "RAW_SLOTS_SUFFICE",
     "ARGUMENTS_NAME",
+    "ORDER_NAME",
     "TENSORFLOW_NAMES",
     "BaseConv",
     "BaseOptimizer",
@@ -102,8 +103,11 @@ TENSORFLOW_NAMES = frozenset({
 ARGUMENTS_NAME = "_self_tiedio_arguments"
 """Where a serializable layer notes its constructor's arguments: TensorFlow's export passes over names that begin so."""
 
+ORDER_NAME = "_self_tiedio_order"
+"""Where a layer notes the places of its weights in Keras's lists, if one of them is a view now."""
+
 _OPERATION_NAMES = TENSORFLOW_NAMES | {
-    ARGUMENTS_NAME,
+    ARGUMENTS_NAME, ORDER_NAME,
     "_lock", "_auto_config", "_auto_config_error_args", "name", "_inbound_nodes", "_outbound_nodes", "_remat_mode"
 }  # fmt: skip
 _LAYER_NAMES = _OPERATION_NAMES | {

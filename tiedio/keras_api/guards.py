@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tiedio.errors import TiedLayerError
-from tiedio.keras_api.classes import Layer
+from tiedio.keras_api.classes import ORDER_NAME, Layer
 from tiedio.keras_api.live_views import LiveView, assignments_ignored
 from tiedio.keras_api.objects import set_store, stores
 from tiedio.keras_api.variables import created_trainable
@@ -20,6 +20,7 @@ _BREAKS = ("quantize", "enable_lora")
 _STORES_VALUES = ("save_own_variables", "load_own_variables")
 _KEEPS_VARIABLES = ("float8",)
 _BEFORE = "_tiedio_before"
+_VARIABLES = ("trainable_variables", "non_trainable_variables")
 
 
 def guard(layer: Any, told: str) -> None:
@@ -64,7 +65,7 @@ def unguard(layer: Any, *names: str) -> None:
 
 def store_views_too(layer: Any) -> None:
     """Lets Keras's own files have the views of a layer where they have its weights, and not miss them on loading."""
-    held = any(isinstance(value, LiveView) for value in _held(layer))
+    held = any(isinstance(value, LiveView) for _, value in _held(layer))
     for name in _STORES_VALUES:
         if held:
             vars(layer)[name] = _with_views(layer, name)
@@ -80,15 +81,24 @@ def _with_views(layer: Any, name: str) -> Callable[[Any], Any]:
     return store
 
 
+def note_order(layer: Any) -> None:
+    """Notes where the weights of a layer stand in Keras's lists, before a view takes one from there."""
+    if ORDER_NAME not in vars(layer):
+        ranks = {id(one): (name, n) for name in _VARIABLES for n, one in enumerate(stores(layer).get(name, ()))}
+        vars(layer)[ORDER_NAME] = {place: ranks[id(one)] for place, one in _held(layer) if id(one) in ranks}
+
+
+def forget_order(layer: Any) -> None:
+    """Forgets what `note_order` noted, if no view is left."""
+    if not any(isinstance(value, LiveView) for _, value in _held(layer)):
+        vars(layer).pop(ORDER_NAME, None)
+
+
 @contextmanager
 def _views_in_stores(layer: Any) -> Iterator[None]:
     before = {name: list(store) for name, store in stores(layer).items()}
-    for value in _held(layer):
-        if isinstance(value, LiveView):
-            name = "trainable_variables" if created_trainable(value.source) else "non_trainable_variables"
-            listed = list(stores(layer)[name])
-            listed.insert(place_of(layer, value, listed), value)
-            set_store(layer, name, listed)
+    for view in {id(value): value for _, value in _held(layer) if isinstance(value, LiveView)}.values():
+        insert(layer, view)
     try:
         yield
     finally:
@@ -96,21 +106,30 @@ def _views_in_stores(layer: Any) -> Iterator[None]:
             set_store(layer, name, listed)
 
 
-def place_of(layer: Any, value: Any, listed: list[Any]) -> int:
-    """Where a variable belongs in a list of the layer's: as its class makes them, which is the order of attributes."""
-    rank = {id(one): n for n, one in enumerate(_held(layer))}
-    mine = rank.get(id(value), len(rank))
-    return next((n for n, one in enumerate(listed) if rank.get(id(one), -1) > mine), len(listed))
+def insert(layer: Any, value: Any) -> None:
+    """Puts a variable or view that a layer holds into Keras's list where the weight in its place stood."""
+    noted = vars(layer).get(ORDER_NAME, {})
+    homes: dict[int, tuple[str, int]] = {}
+    for n, (place, one) in enumerate(_held(layer)):
+        homes.setdefault(id(one), noted.get(place, ("", n)))
+    name, rank = homes.get(id(value), ("", len(homes)))
+    if not name:
+        trained = created_trainable(getattr(value, "source", value))
+        name = "trainable_variables" if trained else "non_trainable_variables"
+    listed = list(stores(layer)[name])
+    later = (n for n, one in enumerate(listed) if homes.get(id(one), ("", -1))[1] > rank)
+    listed.insert(next(later, len(listed)), value)
+    set_store(layer, name, listed)
 
 
-def _held(layer: Any) -> Iterator[Any]:
-    """What stands in the attributes of a layer and in lists and dicts there, in the order in which it was set."""
-    stack = list(reversed(vars(layer).values()))
+def _held(layer: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Place and value of what stands in a layer's attributes and in lists and dicts there, in the order of setting."""
+    stack: list[tuple[tuple[Any, ...], Any]] = [((name,), value) for name, value in reversed(vars(layer).items())]
     while stack:
-        value = stack.pop()
+        place, value = stack.pop()
         if isinstance(value, (list, tuple)):
-            stack.extend(reversed(value))
-        elif isinstance(value, dict):
-            stack.extend(reversed(value.values()))
-        else:
-            yield value
+            stack.extend(((*place, n), item) for n, item in reversed(list(enumerate(value))))
+        elif isinstance(value, dict) and place != (ORDER_NAME,):
+            stack.extend(((*place, key), item) for key, item in reversed(value.items()))
+        elif place[0] not in ("_trainable_variables", "_non_trainable_variables"):
+            yield place, value

@@ -37,7 +37,8 @@ class Unlike:
     def told(self) -> str:
         """Both sides, in words."""
         mine, theirs = (f"a {view}" if view else "a variable" for view in (self.slot.view, self.view))
-        return f"{self.slot.path}: {theirs} in the file, {mine} in the model"
+        of = ", of other weights" if self.slot.view == self.view else ""
+        return f"{self.slot.path}: {theirs} in the file, {mine} in the model{of}"
 
 
 def split(work: Work) -> tuple[list[Pair], list[Unlike]]:
@@ -46,10 +47,13 @@ def split(work: Work) -> tuple[list[Pair], list[Unlike]]:
     views = {slot.path: slot.view for variable in work.manifest.variables for slot in variable.slots}
     records = work.records()
     found = [Unlike(mine[here], records[there], views[there]) for here, there in work.found.slots]
-    return (
-        [(one.slot, one.record) for one in found if one.slot.view == one.view],
-        [one for one in found if one.slot.view != one.view],
-    )
+    sources = {id(one.slot.variable): one.record.slots[0].path for one in found if one.slot.view is one.view is None}
+
+    def alike(one: Unlike) -> bool:
+        path = one.record.slots[0].path
+        return one.slot.view == one.view and (one.view is None or sources.get(id(one.slot.variable), path) == path)
+
+    return [(one.slot, one.record) for one in found if alike(one)], [one for one in found if not alike(one)]
 
 
 def compare(work: Work, unlike: Sequence[Unlike]) -> None:

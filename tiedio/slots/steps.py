@@ -83,6 +83,8 @@ def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
         ModelError: if the place cannot be set.
     """
     before = get(owner, steps)
+    if keras_api.viewed(value)[1] is not None and isinstance(owner, keras_api.Layer):
+        keras_api.note_order(owner)
     _put(owner, steps, value)
     if any(keras_api.viewed(one)[1] is not None for one in (before, value)) and isinstance(owner, keras_api.Layer):
         keras_api.store_views_too(owner)

@@ -37,7 +37,7 @@ _SKIPPED = {
     "_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_parent_path",
     "_self_name_based_restores", "_self_saveable_object_factories", "_self_setattr_tracking",
     "_self_unconditional_checkpoint_dependencies", "_self_unconditional_deferred_dependencies",
-    "_self_unconditional_dependency_names", "_self_update_uid", "_self_tiedio_arguments",
+    "_self_unconditional_dependency_names", "_self_update_uid", "_self_tiedio_arguments", "_self_tiedio_order",
 }  # fmt: skip
 # Metrics that Keras made while it compiled: no format keeps how far they have counted.
 _COMPILED = {"_metrics", "_loss_tracker", "_compile_metrics", "_compile_loss"}
