@@ -48,7 +48,7 @@ class Hides(keras.layers.Layer):
 
     def __init__(self, source: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.known = source.name
+        self.known = type(source).__name__
 
     def call(self, x: Any) -> Any:
         return x

@@ -255,7 +255,9 @@ def _alike(old: Any, new: Any, identities: Identities) -> bool:
 
 
 def _is_keras_function(value: Any) -> bool:
-    return isinstance(value, types.FunctionType) and (value.__module__ or "").startswith("keras.")
+    """Whether this is one of Keras's own functions, and not a lambda that Keras has made of its code."""
+    named = isinstance(value, types.FunctionType) and "<" not in value.__qualname__
+    return named and (value.__module__ or "").startswith("keras.")
 
 
 def _compute_the_same(old: types.FunctionType, new: types.FunctionType) -> bool:

@@ -105,7 +105,28 @@ def known_objects(objects: Mapping[str, Any]) -> Iterator[None]:
 def deserialize(config: Any, custom_objects: dict[str, Any], safe_mode: bool) -> Any:
     """`keras.saving.deserialize_keras_object` under the caller's custom objects and safe mode."""
     with keras.saving.custom_object_scope(custom_objects), SafeModeScope(safe_mode):
-        return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects, safe_mode=safe_mode)
+        made = keras.saving.deserialize_keras_object(
+            _outside(config), custom_objects=custom_objects, safe_mode=safe_mode
+        )
+    return _given_back(made)
+
+
+def _outside(config: Any) -> Any:
+    """A config with the NumPy floats that stand in no object's own config in a form that Keras revives."""
+    if isinstance(config, dict):
+        inside = "class_name" in config
+        return config if inside else {key: _outside(item) for key, item in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_outside(item) for item in config) if type(config) in (list, tuple) else config
+    return _kept(config)
+
+
+def _given_back(value: Any) -> Any:
+    if isinstance(value, NumpyFloat):
+        return value.number
+    if type(value) in (list, tuple):
+        return type(value)(_given_back(item) for item in value)
+    return {key: _given_back(item) for key, item in value.items()} if type(value) is dict else value
 
 
 def class_reference(symbol: Any) -> dict[str, Any]:
