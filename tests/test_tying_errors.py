@@ -88,6 +88,14 @@ def test_layouts_that_differ_are_refused() -> None:
         tiedio.tie(b, a)
 
 
+def test_devices_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, a, b = twins()
+    places = {id(a.kernel): "/device:GPU:0", id(a.bias): "/device:GPU:0"}
+    monkeypatch.setattr("tiedio.keras_api.device_of", lambda variable: places.get(id(variable), "/device:CPU:0"))
+    with pytest.raises(TieError, match=r"b/kernel: cannot tie to 'a/kernel': the devices differ.*CPU:0.*GPU:0"):
+        tiedio.tie(b, a)
+
+
 def test_an_optimizer_that_cannot_go_on_leaves_everything_as_it_was() -> None:
     class Odd(keras.optimizers.SGD):
         def get_config(self) -> dict[str, Any]:
