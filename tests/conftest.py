@@ -50,7 +50,9 @@ class KerasState:
             # A class of one test must not be found by the next; a class of a module is registered only once.
             if "<locals>" in getattr(value, "__qualname__", ""):
                 del custom[name]
-        gc.collect()  # a file that was left open is reported here, at its test; see gc.freeze below
+        gc.collect()  # a file that was left open is reported here, at its test
+        # What TensorFlow keeps of functions that it traced is never let go: the next collection need not look at it.
+        gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -32,7 +32,8 @@ Options = Mapping[str, Any]
 L2 = 0.125
 
 
-@pytest.fixture(params=MODES)
+# A graph by itself is tried for every system in test_steps_by_hand.py; here it is what XLA compiles.
+@pytest.fixture(params=[name for name in MODES if name != "graph"])
 def mode(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     with running_as(request.param) as found:
         yield found

@@ -139,7 +139,7 @@ def a_view_made_by_the_build_of_a_layer() -> Case:
 @case
 def a_view_made_by_the_build_of_a_layer_and_untied() -> Case:
     model, x, y = stack(Autoencoder(name="tied"), layers.Dense(4, name="dense"))
-    tiedio.untie(model.get_layer("tied"))
+    tiedio.untie(model.get_layer("tied").decoder)
     trained(model, x, y)
     return Case(model, x, y, apart=lambda m: _apart(m.get_layer("tied")))
 
