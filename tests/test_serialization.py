@@ -13,33 +13,9 @@ import numpy as np
 import pytest
 
 import tiedio
+from tests.serialization_models import Keeps, Transposed, X, came_back, chain, given
 from tiedio import keras_api, pipeline, serialization
 from tiedio.errors import FormatError, ModelError
-
-X = np.linspace(-1, 1, 24).reshape(4, 6).astype("float32")
-
-
-@tiedio.serializable(package="tests")
-class Transposed(keras.layers.Layer):
-    def __init__(self, source: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.source = source
-
-    def call(self, x: Any) -> Any:
-        return keras.ops.matmul(x, keras.ops.transpose(self.source.kernel))
-
-
-@tiedio.serializable(package="tests")
-class Keeps(keras.layers.Layer):
-    """Keeps whatever it is given in an attribute of another name."""
-
-    def __init__(self, value: Any, *, scale: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.held = value
-        self.scale = scale
-
-    def call(self, x: Any) -> Any:
-        return x * self.scale
 
 
 @tiedio.serializable(package="tests")
@@ -59,10 +35,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-def chain(*parts: Any, width: int = 6) -> Any:
-    return keras.Sequential([keras.Input((width,)), *parts], name="chain")
-
-
 def autoencoder() -> Any:
     encoder = keras.layers.Dense(3, activation="tanh", name="encoder")
     return chain(encoder, Transposed(encoder, name="decoder"))
@@ -72,21 +44,6 @@ def built(name: str) -> Any:
     layer = keras.layers.Dense(6, name=name)
     layer.build((None, 6))
     return layer
-
-
-def came_back(model: Any, path: Path, **options: Any) -> Any:
-    tiedio.save(model, path)
-    loaded = tiedio.load(path, **options)
-    again = path.with_name("again.safetensors")
-    tiedio.save(loaded, again)
-    assert again.read_bytes() == path.read_bytes()
-    return loaded
-
-
-def given(layer: Any) -> dict[str, Any]:
-    """What a config says beside the four that every layer's says."""
-    base = ("name", "trainable", "dtype", "activity_regularizer")
-    return {name: item for name, item in layer.get_config().items() if name not in base}
 
 
 # --- references -----------------------------------------------------------------------------------------

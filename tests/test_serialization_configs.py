@@ -14,33 +14,9 @@ import numpy as np
 import pytest
 
 import tiedio
+from tests.serialization_models import Keeps, Transposed, came_back, chain, given
 from tiedio import serialization
 from tiedio.errors import ModelError
-
-X = np.linspace(-1, 1, 24).reshape(4, 6).astype("float32")
-
-
-@tiedio.serializable(package="tests.configs")
-class Transposed(keras.layers.Layer):
-    def __init__(self, source: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.source = source
-
-    def call(self, x: Any) -> Any:
-        return keras.ops.matmul(x, keras.ops.transpose(self.source.kernel))
-
-
-@tiedio.serializable(package="tests.configs")
-class Keeps(keras.layers.Layer):
-    """Keeps whatever it is given in an attribute of another name."""
-
-    def __init__(self, value: Any, *, scale: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.held = value
-        self.scale = scale
-
-    def call(self, x: Any) -> Any:
-        return x * self.scale
 
 
 @tiedio.serializable(package="tests.configs")
@@ -58,25 +34,6 @@ class ByPosition(keras.layers.Layer):
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
-
-
-def chain(*parts: Any, width: int = 6) -> Any:
-    return keras.Sequential([keras.Input((width,)), *parts], name="chain")
-
-
-def came_back(model: Any, path: Path, **options: Any) -> Any:
-    tiedio.save(model, path)
-    loaded = tiedio.load(path, **options)
-    again = path.with_name("again.safetensors")
-    tiedio.save(loaded, again)
-    assert again.read_bytes() == path.read_bytes()
-    return loaded
-
-
-def given(layer: Any) -> dict[str, Any]:
-    """What a config says beside the four that every layer's says."""
-    base = ("name", "trainable", "dtype", "activity_regularizer")
-    return {name: item for name, item in layer.get_config().items() if name not in base}
 
 
 def test_the_class_is_registered_under_package_and_name() -> None:

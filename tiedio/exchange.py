@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import guarding, keras_api, migration, retying, serialization, slots, values
+from tiedio import guarding, keras_api, migration, retying, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError, ModelError, TieError
 from tiedio.optimizers import held_in
@@ -153,24 +153,13 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
     Raises:
         TieError: if a slot cannot be set, or an optimizer cannot be built for other variables.
     """
-    owners = scene.owners()
-    touched = {change.slot.owner for change in changes}
-    affected = scene.models_over(touched)
+    affected = scene.models_over({change.slot.owner for change in changes})
     try:
         with ExitStack() as undo:
-            before = {path: {n: list(s) for n, s in keras_api.stores(owners[path]).items()} for path in touched}
-            for path in touched:
-                undo.callback(retying.set_stores, owners[path], before[path])
-            for change in changes:
-                owner, steps = owners[change.slot.owner], change.slot.steps
-                undo.callback(slots.put, owner, steps, change.slot.held)
-                retying.put(owner, steps, change.new, change.slot.path)
-            for path in touched:
-                mine = [change for change in changes if change.slot.owner == path]
-                retying.rearrange(owners[path], before[path], [(change.slot.held, change.new) for change in mine])
-                serialization.follow(owners[path], {id(change.slot.held): change.new for change in mine}, undo)
+            retying.replace(scene.owners(), [(change.slot, change.new) for change in changes], undo)
             _refuse_other_optimizers(scene, affected, changes)
-            _let_optimizers_go_on(scene, affected, changes, undo)
+            now = slots.walk(dict(scene.walk.roots))
+            _let_optimizers_go_on(now, affected, changes, undo)
             for model in affected:
                 migration.forget_functions(model, undo, "train_function", "test_function", "predict_function")
             undo.pop_all()
@@ -178,7 +167,7 @@ def exchange(scene: Scene, changes: Sequence[Change]) -> None:
         raise TieError(
             error.what, path=error.path, expected=error.expected, found=error.found, remedy=error.remedy
         ) from error
-    guarding.guard_ties(slots.walk(dict(scene.walk.roots)))
+    guarding.guard_ties(now)
 
 
 def _refuse_other_optimizers(scene: Scene, affected: Sequence[Any], changes: Sequence[Change]) -> None:
@@ -197,9 +186,10 @@ def _refuse_other_optimizers(scene: Scene, affected: Sequence[Any], changes: Seq
                 )
 
 
-def _let_optimizers_go_on(scene: Scene, affected: Sequence[Any], changes: Sequence[Change], undo: ExitStack) -> None:
+def _let_optimizers_go_on(
+    walk: slots.Walk, affected: Sequence[Any], changes: Sequence[Change], undo: ExitStack
+) -> None:
     """Optimizers built for variables that went, or not for those that came, are built anew and keep their state."""
-    walk = slots.walk(dict(scene.walk.roots))
     alive = {id(group[0].variable): group[0].variable for group in walk.by_variable()}
     whole = [change for change in changes if change.slot.view is None]
     moved = {id(change.slot.variable): keras_api.viewed(change.new)[0] for change in whole if not change.parted}

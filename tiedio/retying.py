@@ -192,7 +192,30 @@ def _restore_orders(
         keras_api.set_store(owner, name, listed if same else distinct)
 
 
-def rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence[tuple[Any, Any]]) -> None:
+def replace(owners: Mapping[str, Any], changes: Sequence[tuple[FoundSlot, Any]], undo: ExitStack) -> None:
+    """Puts variables or views into slots of living objects; their lists, orders and notes follow.
+
+    Args:
+        owners: the objects by path.
+        changes: each slot with what it is to hold.
+        undo: takes the callbacks that put everything back.
+
+    Raises:
+        MismatchError: if a slot cannot be set.
+    """
+    for path in dict.fromkeys(slot.owner for slot, _ in changes):
+        owner = owners[path]
+        before = {name: list(store) for name, store in keras_api.stores(owner).items()}
+        undo.callback(set_stores, owner, before)
+        mine = [(slot, new) for slot, new in changes if slot.owner == path]
+        for slot, new in mine:
+            undo.callback(put, owner, slot.steps, slot.held, slot.path)
+            put(owner, slot.steps, new, slot.path)
+        _rearrange(owner, before, [(slot.held, new) for slot, new in mine])
+        serialization.follow(owner, {id(slot.held): new for slot, new in mine}, undo)
+
+
+def _rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence[tuple[Any, Any]]) -> None:
     """Each new variable stands in the owner's lists where the old one stood; a view stands in none.
 
     Args:

@@ -123,9 +123,10 @@ def untie(layer: Any, weights: Sequence[str] | None = None, *, models: Any = Non
 def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None, models: Any) -> None:
     scene = Scene.around((layer,), models, [one for slot in mine for one in (slot.held, slot.variable)])
     inside = scene.slots_of(layer, mine)
-    found = [slot for slot in inside if _is_shared(scene, slot, layer, named=weights is not None)]
+    own = scene.own_objects(layer) if weights is None else None
+    found = [slot for slot in inside if _is_shared(scene, slot, own)]
     if not found or (weights is not None and len(found) < len(inside)):
-        alone = [slot.path for slot in inside if slot not in found]
+        alone = [slot.path for slot in inside if not any(slot is one for one in found)]
         raise TieError(
             "the weight is not tied",
             path=", ".join(alone) or layer.name,
@@ -146,15 +147,19 @@ def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None,
     exchange(scene, changes)
 
 
-def _is_shared(scene: Scene, slot: FoundSlot, layer: Any, *, named: bool) -> bool:
+def _is_shared(scene: Scene, slot: FoundSlot, own: set[str] | None) -> bool:
     """Whether another slot holds the weight too: any one for a weight that was named, else one outside of the layer.
 
     A layer around it, such as a wrapper that keeps the kernel of what it wraps, is not outside: its code made the tie.
+
+    Args:
+        scene: the layer and the models around it.
+        slot: the slot of the weight.
+        own: paths of the objects that are not outside; `None` for a weight that was named.
     """
     others = [one for one in scene.walk.slots if one.variable is slot.variable and one.path != slot.path]
-    if named:
+    if own is None:
         return bool(others) or slot.view is not None
-    own = scene.own_objects(layer)
     return any(one.owner not in own for one in others) or (slot.view is not None and not others)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tiedio import keras_api, retying, serialization, slots, values
+from tiedio import keras_api, retying, slots, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import MismatchError
 from tiedio.loading.assigning import Step
@@ -47,7 +47,8 @@ def split(work: Work) -> tuple[list[Pair], list[Unlike]]:
     views = {slot.path: slot.view for variable in work.manifest.variables for slot in variable.slots}
     records = work.records()
     found = [Unlike(mine[here], records[there], views[there]) for here, there in work.found.slots]
-    sources = {id(one.slot.variable): one.record.slots[0].path for one in found if one.slot.view is one.view is None}
+    plain = [one for one in found if one.slot.view is None and one.view is None]
+    sources = {id(one.slot.variable): one.record.slots[0].path for one in plain}
 
     def alike(one: Unlike) -> bool:
         path = one.record.slots[0].path
@@ -88,7 +89,7 @@ def part(
     """
     changed = [one for one in unlike if one.slot.view is not None]
     own = [(one.slot, _own(one)) for one in changed]
-    _put(work.objects(), own, undo)
+    retying.replace(work.objects(), own, undo)
     work.tied += [one.slot.path for one in changed]
     if changed:
         work.walk = slots.walk(roots)
@@ -129,21 +130,8 @@ def view_again(
         assert one.view is not None
         moved[id(one.slot.variable)] = source
         made.append((one.slot, keras_api.live_view(source, one.view)))
-    _put(work.objects(), made, undo)
+    retying.replace(work.objects(), made, undo)
     work.tied += [one.slot.path for one in unlike]
-
-
-def _put(objects: Mapping[str, Any], changes: Sequence[tuple[slots.FoundSlot, Any]], undo: ExitStack) -> None:
-    for path in {slot.owner for slot, _ in changes}:
-        owner = objects[path]
-        before = {name: list(store) for name, store in keras_api.stores(owner).items()}
-        undo.callback(retying.set_stores, owner, before)
-        mine = [(slot, new) for slot, new in changes if slot.owner == path]
-        for slot, new in mine:
-            undo.callback(retying.put, owner, slot.steps, slot.held, slot.path)
-            retying.put(owner, slot.steps, new, slot.path)
-        retying.rearrange(owner, before, [(slot.held, new) for slot, new in mine])
-        serialization.follow(owner, {id(slot.held): new for slot, new in mine}, undo)
 
 
 def steps(work: Work, unlike: Sequence[Unlike], pairs: Sequence[Pair], read: Read) -> list[Step]:
