@@ -119,8 +119,8 @@ def go_on(
         MismatchError: if no new one can be made of its config.
     """
     names = {id(variable): f"v{n}" for n, variable in enumerate(keras_api.optimizer_variables(optimizer))}
-    state = {slot.path: slot.variable for slot in find_slots(find([("", "", optimizer)]), names)}
-    before = [(variable, values.remember(variable)) for variable in state.values()]
+    slots_before = find_slots(find([("", "", optimizer)]), names)
+    state = {slot.path: (tuple(slot.variable.shape), values.remember(slot.variable)) for slot in slots_before}
     undo.callback(remember(optimizer))
     instead = {key: [one] for key, one in moved.items()}
     for copy in variables:
@@ -129,11 +129,10 @@ def go_on(
             instead.setdefault(id(source), [source]).append(copy)
     start_again(optimizer, variables, moved, path, instead)
     came = {id(v): names.get(id(v)) or names.get(id(parted.get(id(v)))) or f"n{n}" for n, v in enumerate(variables)}
-    kept = {id(variable): value for variable, value in before}
     for slot in find_slots(find([("", "", optimizer)]), came):
-        old = state.get(slot.path)
-        if old is not None and tuple(old.shape) == tuple(slot.variable.shape):
-            values.put_back(slot.variable, kept[id(old)])
+        shape, value = state.get(slot.path, (None, None))
+        if shape == tuple(slot.variable.shape):
+            values.put_back(slot.variable, value)
 
 
 def _with(value: Any, same: Mapping[int, Any]) -> Any:
