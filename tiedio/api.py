@@ -113,13 +113,14 @@ def load(
             metadata_of(reader.header, TRAINING_KEY, name),
             name,
         )
-        with session.untouched_randomness():
+        with session.untouched_randomness(), session.without_collections():
             restored = restore(
                 parsed,
                 custom_objects=custom_objects or {},
                 safe_mode=safe_mode,
                 constant=reader.bytes_of,
                 compile=compile,
+                read=reader.bytes_of,
             )
             fill(restored, reader.bytes_of)
     return as_given(restored.roots)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from tiedio.structure.refusals import refuse_in_compile, refuse_lambdas
 from tiedio.structure.table import tabulate
 
 Roots = Mapping[str | None, Any]
+Read = Callable[[str], np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ class Parsed:
 class Restored:
     """Rebuilt models: roots by name, the walk over them, the variable of each tensor, and what is expected of them.
 
-    `set_by_hand` has the variables, by identity, that no code of a class makes.
+    `set_by_hand` has the variables, by identity, that no code of a class makes; `filled` those that have their values;
+    `waiting` refers to all that were made without storage.
     """
 
     roots: dict[str | None, Any]
@@ -107,6 +110,8 @@ class Restored:
     hooked: list[tuple[str, Any]]
     expected: Manifest
     set_by_hand: dict[int, Any]
+    filled: dict[int, Any]
+    waiting: Sequence[weakref.ref[Any]]
 
 
 def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snapshot:
@@ -165,6 +170,7 @@ def restore(
     compile: bool,
     foreign: Mapping[int, Any] | None = None,
     drawn: bool = False,
+    read: Read | None = None,
 ) -> Restored:
     """Rebuilds the models of a parsed file, tied and compiled, with variables that have no values yet.
 
@@ -176,12 +182,14 @@ def restore(
         compile: whether models are compiled.
         foreign: objects and variables, by identity, that belong to another model and must not be in this one.
         drawn: whether initializers run, so that variables have the values of a model that was just built.
+        read: the bytes of a tensor by its name, if the models' variables (not those of optimizers) are to be filled
+            before optimizers are built, which would ask for storage.
 
     Raises:
         UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
     try:
-        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn)
+        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn, read)
     except TiedioError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -203,6 +211,7 @@ def _restore(
     compile: bool,
     foreign: Mapping[int, Any],
     drawn: bool,
+    read: Read | None,
 ) -> Restored:
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
@@ -252,8 +261,10 @@ def _restore(
         return variable
 
     env = session.settings(manifest.versions["floatx"], manifest.versions["image_data_format"])
-    lazily = contextlib.nullcontext() if drawn else keras_api.without_values(values.zeros)
-    with env, session.outside_name_scopes(), lazily:
+    waiting: list[weakref.ref[Any]] = []
+    with env, session.outside_name_scopes(), contextlib.ExitStack() as stack:
+        if not drawn:
+            waiting = stack.enter_context(keras_api.without_values(values.zeros))
         rebuilder = Rebuilder(
             parsed.structure,
             [record.path for record in manifest.objects],
@@ -278,6 +289,7 @@ def _restore(
         held = {slot.path: slot.held for slot in walk.slots}
         replaced = {id(stale): held[path] for path, stale in stand_ins.items()}
         serialization.replace_variables(objects, replaced)
+        filled = {} if read is None else _fill_early(of_model, variables, read)
         trained = training.NOTHING
         if compile:
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
@@ -288,7 +300,21 @@ def _restore(
     _close(expected, walk, trained)
     wanted = {spec.slots[0].path for spec in expected.variables}
     values_of = {path: variables[path] for path in sorted(wanted)}
-    return Restored(roots, walk, objects, values_of, trained, training.owners(walk, compile), expected, set_by_hand)
+    return Restored(
+        roots, walk, objects, values_of, trained, training.owners(walk, compile), expected, set_by_hand, filled, waiting
+    )
+
+
+def _fill_early(specs: Sequence[Variable], variables: Mapping[str, Any], read: Read) -> dict[int, Any]:
+    """Fills the variables that are there; what is missing, or in another place, is for the closing equation to tell."""
+    filled: dict[int, Any] = {}
+    for spec in specs:
+        path = spec.slots[0].path
+        variable = variables.get(path)
+        if variable is not None and id(variable) not in filled:
+            values.fill(variable, read(path), path)
+            filled[id(variable)] = variable
+    return filled
 
 
 def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> None:
@@ -301,7 +327,7 @@ def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> 
     )
 
 
-def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, check: bool = False) -> None:
+def fill(restored: Restored, read: Read, *, check: bool = False) -> None:
     """Gives rebuilt variables their values, and runs the loading hooks of their owners.
 
     Args:
@@ -314,8 +340,10 @@ def fill(restored: Restored, read: Callable[[str], np.ndarray[Any, Any]], *, che
     """
     within_reach = hooks.within_reach(restored.hooked)
     for path, variable in restored.variables.items():
-        if not check or id(variable) in within_reach:
+        if id(variable) not in restored.filled and (not check or id(variable) in within_reach):
             values.fill(variable, read(path), path)
+    if not check:
+        keras_api.give_storage_to_all(restored.waiting)  # metrics have none in the file
     if not run_hooks(restored, lambda one: values.stored_array(read, one)):
         return
     for path, variable in restored.variables.items():

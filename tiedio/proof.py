@@ -33,7 +33,7 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
         return as_bytes(values.array_of(snapshot.sources[name]))
 
     try:
-        with session.untouched_randomness():
+        with session.untouched_randomness(), session.without_collections():
             rebuild(snapshot, metadata, read, lambda restored: fill(restored, read, check=True))
     except ModelError:
         raise

@@ -150,6 +150,8 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
             remedy=DAMAGED,
         )
     tensor = as_tensor(raw, shape, dtype)
+    if keras_api.give_storage(variable, tensor):
+        return
     if keras.backend.backend() == "tensorflow":
         keras_api.raw_value(variable).assign(tensor)
     else:

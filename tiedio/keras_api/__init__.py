@@ -52,6 +52,7 @@ from tiedio.keras_api.configs import (
     set_global,
     stamped,
 )
+from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to_all, without_values
 from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
@@ -92,7 +93,6 @@ from tiedio.keras_api.variables import (
     raw_value,
     set_variable_facts,
     storage_dtype,
-    without_values,
 )
 
 __all__ = [
@@ -166,6 +166,9 @@ __all__ = [
     "raw_value",
     "created_trainable",
     "storage_dtype",
+    "deferral_of",
+    "give_storage",
+    "give_storage_to_all",
     "without_values",
     "optimizer_variables",
     "excluded_from_weight_decay",

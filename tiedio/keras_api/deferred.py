@@ -1,0 +1,171 @@
+"""Rebuilding without values: a variable gets its storage when its value is there, or when somebody asks for it.
+
+Read in Keras 3.15.1 and TensorFlow 2.21: `Variable._initialize_with_initializer` is what a variable with an
+initializer calls last, and whatever reads or assigns a value goes through `_value`. A `tf.Variable` costs more than
+all the rest of a small layer, most of it for a kernel that TensorFlow keeps by the variable's name; one name for all
+makes it four times cheaper, and what users see as the name is set afterwards.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+from tiedio.keras_api.classes import RandomInitializer, backend, global_state, keras
+
+# TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path that it was made in;
+# `BaseResourceVariable.name` reads this attribute (TensorFlow 2.21).
+HANDLE_NAME = "_handle_name"
+
+Zeros = Callable[[Any, str], Any]
+
+_MARK = "_tiedio_deferral"
+_ONE_NAME = "Variable"
+_making = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """What storage that is made later must be like: the flag and the device of the moment, and its value till then."""
+
+    trainable: bool
+    device: str
+    zeros: Zeros
+
+
+def deferral_of(variable: Any) -> Deferral | None:
+    """What the storage of `variable` will be like, if it has none yet."""
+    deferral: Deferral | None = vars(variable).get(_MARK)
+    return deferral
+
+
+def give_storage(variable: Any, value: Any = None) -> bool:
+    """Makes the storage of a variable that has none yet.
+
+    Args:
+        variable: a `keras.Variable`.
+        value: its first value, a tensor of the backend, which the storage may share; default: zeros.
+
+    Returns:
+        Whether it was made; `False` if the variable has storage already.
+    """
+    with _making:
+        deferral = deferral_of(variable)
+        if deferral is None:
+            return False
+        import tensorflow as tf
+
+        with tf.init_scope(), tf.device(deferral.device) if deferral.device else nullcontext():
+            variable._value = tf.Variable(
+                deferral.zeros(tuple(variable._shape), variable._dtype) if value is None else value,
+                dtype=variable._dtype,
+                trainable=deferral.trainable,
+                name=_ONE_NAME,
+                aggregation=variable._map_aggregation(variable.aggregation),
+                synchronization=variable._map_synchronization(variable.synchronization),
+            )
+        setattr(variable._value, HANDLE_NAME, f"{variable.path}:0")
+        variable._initializer = None
+        delattr(variable, _MARK)
+    return True
+
+
+def give_storage_to_all(waiting: Iterable[weakref.ref[Any]]) -> None:
+    """Makes the storage of those variables of a `without_values` block that are still there and have none."""
+    for reference in waiting:
+        variable = reference()
+        if variable is not None:
+            give_storage(variable)
+
+
+class _Asked:
+    """The class's `_value`, which Python finds only where the variable itself has none."""
+
+    def __get__(self, variable: Any, owner: type) -> Any:
+        if variable is None:
+            return self
+        deferral = deferral_of(variable)
+        if deferral is None and "_value" not in vars(variable):
+            raise AttributeError("_value")
+        if deferral is not None and global_state.get_global_attribute("stateless_scope") is not None:
+            # A shape is being inferred: Keras asks the initializer for a stand-in.
+            variable._initializer = lambda shape, dtype: deferral.zeros(tuple(shape), dtype)
+            return None
+        give_storage(variable)
+        return vars(variable)["_value"]
+
+
+class _Active(threading.local):
+    zeros: Zeros | None = None
+    waiting: list[weakref.ref[Any]] | None = None
+
+
+_active = _Active()
+_patch_lock = threading.Lock()
+_patch_count = 0
+_original: Any = None
+
+
+def _initialize_lazily(self: Any, initializer: Any) -> None:
+    # Values come from the file: drawing random numbers or writing zeros would be thrown away. Any other
+    # initializer runs, since layers may read what it gives (masks, scales) while they build.
+    zeros = _active.zeros
+    if zeros is None or not isinstance(initializer, (RandomInitializer, keras.initializers.Zeros)):
+        MethodType(_original, self)(initializer)
+    elif _can_wait(self):
+        vars(self).pop("_value", None)
+        setattr(self, _MARK, Deferral(self._trainable, _device(), zeros))
+        assert _active.waiting is not None
+        _active.waiting.append(weakref.ref(self))
+    else:
+        self._initialize(zeros(tuple(self._shape), self._dtype))
+
+
+def _can_wait(variable: Any) -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    # A strategy makes variables of its own, and a class's own `_initialize` may do anything.
+    return type(variable)._initialize is backend.Variable._initialize and not tf.distribute.has_strategy()
+
+
+def _device() -> str:
+    """The device of the innermost `tf.device` block, or nothing; there is no public way to ask (TensorFlow 2.21)."""
+    from tensorflow.python.eager import context
+
+    return str(context.context().device_name or "")
+
+
+@contextmanager
+def without_values(zeros: Zeros) -> Iterator[list[weakref.ref[Any]]]:
+    """Inside the block variables with a random or zero initializer, of this thread, get no values.
+
+    On TensorFlow they get no storage either, until `give_storage` or until somebody asks for it: then, as on other
+    backends at once, `zeros(shape, dtype)` is what they hold. Other threads keep Keras's own behavior.
+
+    Yields:
+        References to the variables that were made without storage, for `give_storage_to_all`.
+    """
+    global _patch_count, _original
+    with _patch_lock:
+        if _patch_count == 0:
+            _original = backend.Variable._initialize_with_initializer
+            backend.Variable._initialize_with_initializer = _initialize_lazily
+            backend.Variable._value = _Asked()  # stays: who outlives the block may still be without storage
+        _patch_count += 1
+    before = (_active.zeros, _active.waiting)
+    _active.zeros, _active.waiting = zeros, []
+    try:
+        yield _active.waiting
+    finally:
+        _active.zeros, _active.waiting = before
+        with _patch_lock:
+            _patch_count -= 1
+            if _patch_count == 0:
+                backend.Variable._initialize_with_initializer = _original
