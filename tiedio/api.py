@@ -313,7 +313,8 @@ def find_ties(model: Any) -> list[Tie]:
         >>> [tie.slots for tie in tiedio.find_ties(model)]
         [('twins/first', 'twins/second')]
     """
-    return ties.ties_of(slots.walk(as_roots(model)))
+    with session.without_collections():
+        return ties.ties_of(slots.walk(as_roots(model)))
 
 
 def _told(manifest: Manifest, metadata: Mapping[str, str], path: str) -> dict[str, dict[str, Any]]:

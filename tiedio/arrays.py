@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -24,12 +26,17 @@ def as_array_kind(kind: str, array: Any) -> Any:
     return array[()] if kind == "scalar" else array
 
 
+def _is_wrapper(kind: type[Any]) -> bool:
+    return kind.__name__ in ("_TupleWrapper", "_DictWrapper") and kind.__module__.startswith("tensorflow.")
+
+
+is_wrapper: Callable[[Any], bool] = functools.cache(_is_wrapper)
+"""Whether this is the type of TensorFlow's tracking proxy for a tuple or dict."""
+
+
 def unwrapped(value: Any) -> Any:
     """The tuple or dict behind TensorFlow's tracking proxy, which says it is one and whose type is none."""
-    own = type(value)
-    if own.__name__ in ("_TupleWrapper", "_DictWrapper") and own.__module__.startswith("tensorflow."):
-        return value.__wrapped__
-    return value
+    return value.__wrapped__ if is_wrapper(type(value)) else value
 
 
 def refill(container: Any, content: Any) -> None:

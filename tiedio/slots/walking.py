@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tiedio import arrays, keras_api
@@ -37,8 +38,7 @@ _FOREIGN = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """What one owner holds at one place: `steps` lead there from the owner, `segment` is its part of the path."""
 
     steps: tuple[Step, ...]
@@ -56,8 +56,7 @@ class FoundObject:
     holders: tuple[tuple[str, tuple[Step, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSlot:
+class FoundSlot(NamedTuple):
     """A slot of the walk: its path, the canonical path of its owner, the way from the owner, the variable.
 
     If the slot holds a view of the variable, `view` says which, and `live` is what stands there.
@@ -108,27 +107,18 @@ def _is_marked(path: str) -> bool:
     return path.startswith("@") or "/@" in path
 
 
-def _is_escaped(character: str) -> bool:
-    """Marks, control, invisible and direction characters, surrogates: a fixed list, whatever Unicode's version."""
-    code = ord(character)
-    return (
-        character in "/%\\"
-        or code < 0x20
-        or 0x7F <= code <= 0x9F
-        or 0x200B <= code <= 0x200F
-        or 0x2028 <= code <= 0x202E
-        or 0x2060 <= code <= 0x206F
-        or 0xD800 <= code <= 0xDFFF
-        or code == 0xFEFF
-    )
+# Marks, control, invisible and direction characters, surrogates: a fixed list, whatever Unicode's version.
+_ESCAPED = re.compile(r"[/%\\\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+_LEADING = tuple(".@#0123456789")
 
 
+@functools.lru_cache(maxsize=4096)  # attributes have the same few names in thousands of layers
 def escape(name: str) -> str:
     """One path segment for any name: injective, without `/`, control characters or a leading mark."""
     if name == "":
         return "%empty"
-    text = "".join(quote(c, safe="", errors="surrogatepass") if _is_escaped(c) else c for c in name)
-    return f"%{ord(text[0]):02X}{text[1:]}" if text[0] in ".@#0123456789" else text
+    text = _ESCAPED.sub(lambda found: quote(found[0], safe="", errors="surrogatepass"), name)
+    return f"%{ord(text[0]):02X}{text[1:]}" if text.startswith(_LEADING) else text
 
 
 def join(path: str, segment: str) -> str:
@@ -188,7 +178,15 @@ def members(owner: Any) -> Iterator[Member]:
         yield member
     mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
     looked_into: set[int] = set()
-    for name, value in sorted(own_attributes(owner).items()):
+    attributes = _all_attributes(owner)
+    for name in sorted(attributes.keys() - keras_api.bookkeeping_names(owner)):
+        value = attributes.get(name)
+        kind = classify(type(value))
+        if kind in _ENDS:
+            if kind != "skip":
+                held.add(id(value))
+                yield Member((("attribute", name),), mark + attribute_segment(owner, name), value)
+            continue
         for steps, segments, leaf in leaves(value, looked_into):
             held.add(id(leaf))
             segment = "/".join((mark + attribute_segment(owner, name), *segments))
@@ -205,8 +203,11 @@ def members(owner: Any) -> Iterator[Member]:
 def own_attributes(owner: Any) -> dict[str, Any]:
     """The instance attributes of `owner` that are not Keras's or the backend's bookkeeping."""
     known = keras_api.bookkeeping_names(owner)
-    held = attributes_of(owner) if _slots_of(type(owner)) else vars(owner)
-    return {name: value for name, value in held.items() if name not in known}
+    return {name: value for name, value in _all_attributes(owner).items() if name not in known}
+
+
+def _all_attributes(owner: Any) -> dict[str, Any]:
+    return attributes_of(owner) if _slots_of(type(owner)) else vars(owner)
 
 
 def _graph_members(owner: Any, graph: keras_api.Graph | None) -> Iterator[Member]:
@@ -320,6 +321,8 @@ def key_segment(key: Any) -> str:
 
 
 def _classify(kind: type[Any]) -> str:
+    if arrays.is_wrapper(kind):
+        return "wrapper"
     if issubclass(kind, keras_api.Variable):
         return "variable"
     if issubclass(kind, (keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)):
@@ -339,7 +342,9 @@ def _classify(kind: type[Any]) -> str:
 
 
 classify: Callable[[Any], str] = functools.cache(_classify)
-"""What the walk does with a value of this type: `variable`, `object`, a container, `plain`, or `skip`."""
+"""What the walk does with a value of this type: `variable`, `object`, a container, `wrapper`, `plain`, or `skip`."""
+
+_ENDS = frozenset({"variable", "object", "skip"})  # nothing further is to be found in these
 
 
 def is_variable(value: Any) -> bool:
