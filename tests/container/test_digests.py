@@ -226,7 +226,7 @@ def test_verifying_takes_a_few_mebibytes_whatever_the_size(path: Path) -> None:
     tracemalloc.start()
     try:
         verify(path)
-        assert tracemalloc.get_traced_memory()[1] < 6_000_000
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
     finally:
         tracemalloc.stop()
 

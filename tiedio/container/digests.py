@@ -24,7 +24,7 @@ ALGORITHM = "xxh3-128"
 _BLANK = "0" * 32
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _FIELDS = ["algorithm", "header", "tensors"]
-_CHUNK = 1 << 22  # bytes that are read at once
+_CHUNK = 1 << 21  # bytes that are read at once: they are hashed from the cache
 _SHOWN = 20  # names of damaged tensors in an error's text
 
 
