@@ -179,7 +179,7 @@ class Manifest:
         >>> tiedio.save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "model.safetensors")
         >>> manifest = tiedio.inspect("model.safetensors")
         >>> (manifest.format, manifest.ties, len(manifest.tensors))
-        (3, (), 2)
+        (4, (), 2)
     """
 
     format: int
