@@ -15,6 +15,7 @@ import pytest
 import tiedio
 from tiedio import values
 from tiedio.errors import ModelError, TiedioError
+from tiedio.manifest import FORMAT
 
 X = np.linspace(-1, 1, 24).reshape(8, 3).astype("float32")
 Y = np.linspace(0, 1, 16).reshape(8, 2).astype("float32")
@@ -224,7 +225,7 @@ def test_a_failing_save_leaves_what_stood_there_and_no_litter(
     assert before is None or path.read_bytes() == before
     monkeypatch.undo()
     tiedio.save(made, path, check=False)
-    assert tiedio.inspect(path).format == 3
+    assert tiedio.inspect(path).format == FORMAT
 
 
 def test_a_failing_load_leaves_the_file_as_it_is(path: Path) -> None:

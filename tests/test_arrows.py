@@ -212,7 +212,7 @@ def test_what_reads_a_file_names_no_keras(room: str) -> None:
 def test_importing_tiedio_loads_neither_keras_nor_a_backend() -> None:
     code = (
         "import sys, tiedio, tiedio.errors, tiedio.container, tiedio.manifest, tiedio.inspection\n"
-        "tiedio.inspect, tiedio.Manifest, tiedio.Tie, tiedio.TiedioError, dir(tiedio)\n"
+        "tiedio.inspect, tiedio.verify, tiedio.Manifest, tiedio.Tie, tiedio.TiedioError, dir(tiedio)\n"
         f"print(sorted(set(sys.modules) & {set(KERAS_AND_BACKENDS)!r}))"
     )
     assert run_python(code).strip() == "[]"

@@ -15,7 +15,7 @@ import pytest
 import tiedio
 from tiedio import cli
 from tiedio.demo.models import language_model, put_variable, two_convolutions
-from tiedio.manifest import Manifest, Object, Slot, Variable
+from tiedio.manifest import FORMAT, Manifest, Object, Slot, Variable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,7 +62,7 @@ def test_inspect_json_is_the_same_as_data(file: Path, capsys: pytest.CaptureFixt
     assert exit_code("inspect", str(file), "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["path"] == str(file)
-    assert found["format"] == 3
+    assert found["format"] == FORMAT
     ties = {tie["path"]: tie for tie in found["ties"]}
     assert ties["near/kernel"] == {
         "path": "near/kernel",
@@ -134,15 +134,16 @@ def test_inspect_at_60_columns_folds_names_and_nothing_else(file: Path) -> None:
     )
 
 
-def test_inspect_loads_no_keras_and_no_backend(file: Path) -> None:
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_what_reads_a_file_loads_no_keras_and_no_backend(file: Path, command: str) -> None:
     code = (
         "import sys, tiedio.cli\n"
-        "try: tiedio.cli.main(['inspect', sys.argv[1]])\n"
+        "try: tiedio.cli.main(sys.argv[1:])\n"
         "except SystemExit as stop: assert not stop.code\n"
         "print(sorted(set(sys.modules) & {'keras', 'tensorflow', 'jax', 'torch', 'sklearn'}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(file)],
+        [sys.executable, "-c", code, command, str(file)],
         capture_output=True,
         text=True,
         check=True,
@@ -150,6 +151,22 @@ def test_inspect_loads_no_keras_and_no_backend(file: Path) -> None:
         timeout=60,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_verify_says_that_a_file_is_whole_or_what_is_damaged(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("verify", str(file)) == 0
+    assert capsys.readouterr().out == f"{file}: every byte is as it was written\n"
+    damaged = tmp_path / "damaged.safetensors"
+    raw = bytearray(file.read_bytes())
+    raw[-1] ^= 1
+    damaged.write_bytes(raw)
+    assert exit_code("verify", str(damaged)) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "its bytes are not those that were written" in shown.err
+    assert "others in tensor '@optimizer/" in shown.err
 
 
 def test_an_error_of_tiedio_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
@@ -177,13 +194,13 @@ def test_an_error_that_quotes_a_file_cannot_steer_the_terminal(
     assert "\x1b" not in err
 
 
-@pytest.mark.parametrize("arguments", [["inspect"], ["nope"], ["demo", "--nope"], ["--nope"]])
+@pytest.mark.parametrize("arguments", [["inspect"], ["verify"], ["nope"], ["demo", "--nope"], ["--nope"]])
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(*arguments) == 2
     assert "Usage: tiedio" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["inspect"], ["verify"]])
 def test_help_documents_the_exit_codes_at_60_columns(command: list[str]) -> None:
     done = run(*command, "--help", columns=60)
     assert done.returncode == 0
@@ -195,7 +212,7 @@ def test_the_help_lists_the_commands_that_there_are(capsys: pytest.CaptureFixtur
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
     commands = [line.split()[0] for line in out.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
-    assert commands == ["demo", "inspect"]
+    assert commands == ["demo", "inspect", "verify"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ import tiedio
 from tiedio import manifest, records, strict_json, views
 from tiedio.container.header import Header, read_header
 from tiedio.errors import FormatError
-from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
+from tiedio.inspection import DIGESTS_KEY, FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.structure import shape
 from tiedio.testing import zoo
 
@@ -52,7 +52,7 @@ CONFIG: Any = {
 }  # fmt: skip
 CLASS = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
 MANIFEST: Any = {
-    "format": 3,
+    "format": manifest.FORMAT,
     "versions": {
         "tiedio": "0.1.0", "keras": "3.15.1", "backend": "tensorflow", "floatx": "float32",
         "image_data_format": "channels_last",
@@ -362,7 +362,7 @@ def view_in(document: Any, slot: int) -> Any:
         ("manifest", lambda d: view_in(d, 4).pop("start")),
         ("manifest", lambda d: view_in(d, 4).update(step=[1, 1])),
         ("manifest", lambda d: d.update(format=1)),
-        ("manifest", lambda d: d.update(format=2)),
+        ("manifest", lambda d: d.update(format=3)),
         ("manifest", lambda d: d["stored"][0].update(hook="other")),
         ("manifest", lambda d: d["objects"][0]["orders"].update(weights=[])),
         ("structure", lambda d: d["objects"][0].update(kind="other")),
@@ -416,9 +416,9 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> Header:
     return read_header(path)
 
 
-def test_the_file_has_four_metadata_keys_and_data_that_starts_on_a_page(header: Header) -> None:
-    assert set(header.metadata) == {FORMAT_KEY, *KEYS.values()}
-    assert header.metadata[FORMAT_KEY] == "3"
+def test_the_file_has_five_metadata_keys_and_data_that_starts_on_a_page(header: Header) -> None:
+    assert set(header.metadata) == {DIGESTS_KEY, FORMAT_KEY, *KEYS.values()}
+    assert header.metadata[FORMAT_KEY] == str(manifest.FORMAT)
     assert header.data_start % 4096 == 0
 
 

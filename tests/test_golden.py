@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ STEPS = {"bfloat16": 2**-7, "float16": 2**-10}
 # the formats before 3 have no views.
 NOT_IN_A_MODEL = {"overwrite_with_gradient", "synchronization", "$bytes"}
 WITHOUT_VIEWS = (1, 2)
+DIGESTS_SINCE = 4
 
 
 def _maker() -> Any:
@@ -111,6 +112,17 @@ def test_a_golden_file_is_as_it_was_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_golden_file_is_verified_if_its_format_has_digests(path: Path) -> None:
+    if int(path.parent.name) >= DIGESTS_SINCE:
+        tiedio.verify(path)
+        return
+    for read in (tiedio.verify, partial(tiedio.load, verify=True)):
+        with pytest.raises(tiedio.FormatError, match=r"holds no digests.*save it again") as caught:
+            read(path)
+        assert not isinstance(caught.value, tiedio.DamagedError)
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_a_golden_file_is_valid_by_the_schemas_of_its_format(path: Path) -> None:
     header = read_header(path)
     for name, key in (("manifest", MANIFEST_KEY), ("structure", STRUCTURE_KEY), ("training", TRAINING_KEY)):
@@ -138,7 +150,7 @@ OF_FORMAT_2 = [*OF_FORMAT_1, "loss_scale", "own_compile", "own_hooks"]
 OF_FORMAT_3 = [*OF_FORMAT_2, "constructor_arguments", "three_slots", "view_autoencoder", "views_of_one_matrix"]
 
 
-@pytest.mark.parametrize(("version", "names"), [(1, OF_FORMAT_1), (2, OF_FORMAT_2), (3, OF_FORMAT_3)])
+@pytest.mark.parametrize(("version", "names"), [(1, OF_FORMAT_1), (2, OF_FORMAT_2), (3, OF_FORMAT_3), (4, OF_FORMAT_3)])
 def test_every_golden_file_is_there(version: int, names: list[str]) -> None:
     assert sorted(path.stem for path in FILES if path.parent.name == str(version)) == sorted(names)
 

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 import tiedio
 from tiedio import hooks
+from tiedio.container.digests import KEY, blank
 from tiedio.errors import FormatError, MismatchError, ModelError, RebuildError
 from tiedio.manifest import is_file_path
 from tiedio.testing.zoo_base import floats, trained
@@ -38,7 +39,7 @@ def edit_manifest(path: Path, change: Any) -> None:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     manifest = json.loads(metadata["tiedio.manifest"])
     change(manifest, tensors)
-    save_file(tensors, path, metadata | {"tiedio.manifest": json.dumps(manifest)})
+    save_file(tensors, path, metadata | {"tiedio.manifest": json.dumps(manifest), KEY: blank(len(tensors))})
 
 
 # --- what comes back -------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ BIAS = Variable((Slot("a/bias"),), (3,), "float32", "bias", "a/bias", trainable=
 MOMENTUM = Variable((Slot("@optimizer/momentums/a/kernel"),), (2, 3), "float32", "m", "sgd/m", created_trainable=False)
 KIND = "wrong kind of value"
 WHOLE = Manifest(
-    format=3,
+    format=FORMAT,
     versions=VERSIONS,
     roots=(Root("one", ""), Root("two", "a")),
     objects=(
@@ -198,7 +198,7 @@ def test_another_version_is_refused_before_its_keys_are_looked_at(version: int, 
         read({"format": version, "what": "no version knows this key"})
     assert what in caught.value.what
     assert remedy in str(caught.value.remedy)
-    assert (caught.value.expected, caught.value.found) == ("format 1, 2, 3", f"format {version}")
+    assert (caught.value.expected, caught.value.found) == ("format 1, 2, 3, 4", f"format {version}")
 
 
 def test_a_key_of_a_newer_version_is_unknown_to_an_older_one() -> None:

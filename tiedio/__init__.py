@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
     from tiedio.errors import (
         BackendError,
+        DamagedError,
         FormatError,
         MismatchError,
         ModelError,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         ViewError,
     )
     from tiedio.frozen import FrozenTie, find_frozen_ties
-    from tiedio.inspection import inspect
+    from tiedio.inspection import inspect, verify
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
     from tiedio.serialization import serializable
@@ -45,6 +46,7 @@ __all__ = [
     "reshape",
     "slice",
     "inspect",
+    "verify",
     "serializable",
     "find_frozen_ties",
     "FrozenTie",
@@ -55,6 +57,7 @@ __all__ = [
     "TiedioError",
     "BackendError",
     "FormatError",
+    "DamagedError",
     "MismatchError",
     "ModelError",
     "NoSuchFileError",
@@ -87,6 +90,7 @@ _HOMES = {
     "TiedLayerError": "tiedio.errors",
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
+    "verify": "tiedio.inspection",
     "serializable": "tiedio.serialization",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",
@@ -96,6 +100,7 @@ _HOMES = {
     "TiedioError": "tiedio.errors",
     "BackendError": "tiedio.errors",
     "FormatError": "tiedio.errors",
+    "DamagedError": "tiedio.errors",
     "MismatchError": "tiedio.errors",
     "ModelError": "tiedio.errors",
     "NoSuchFileError": "tiedio.errors",

@@ -73,6 +73,7 @@ def load(
     compile: bool = True,
     safe_mode: bool = True,
     mmap: bool = True,
+    verify: bool = False,
 ) -> Any:
     """Loads what `save` wrote: variables that were one object are one object again.
 
@@ -83,13 +84,14 @@ def load(
         safe_mode: whether Python code in the file (lambdas) is refused.
         mmap: whether variables share the file's pages, copy on write, instead of copying them. Pass `False`
             for a file that others change in place.
+        verify: whether every byte of the file is compared with the digests in it, before anything is made of it.
 
     Returns:
         The model, or a dict of models if `save` was given one.
 
     Raises:
         NoSuchFileError: if there is no file.
-        FormatError: if the file is damaged, foreign or too new.
+        FormatError: if the file is damaged, foreign or too new; a `DamagedError` if `verify` found it.
         UnregisteredError: if it names classes that are not known here; all of them are told at once.
         UnsafeError: if it holds code and `safe_mode` is on.
         RebuildError: if a class can no longer be made from its config.
@@ -104,7 +106,7 @@ def load(
         True
     """
     name = _checked_source(path)
-    with open_reader(name, mmap=mmap) as reader:
+    with open_reader(name, mmap=mmap, verify=verify) as reader:
         manifest = manifest_of(reader.header, name)
         _require_structure(reader.header.metadata, name)
         parsed = Parsed.of(
@@ -177,6 +179,7 @@ def load_weights(
     prefix: str | None = None,
     mapping: Mapping[str, str] | None = None,
     mmap: bool = True,
+    verify: bool = False,
 ) -> Report:
     """Loads the weights of a file into a model that code has built; all of them or, on any error, none.
 
@@ -202,13 +205,14 @@ def load_weights(
             A path that it names is matched in no other way.
         mmap: whether variables share the file's pages, copy on write, instead of copying them. Pass `False`
             for a file that others change in place.
+        verify: whether every byte of the file is compared with the digests in it, before anything is made of it.
 
     Returns:
         The report; `print` shows it.
 
     Raises:
         NoSuchFileError: if there is no file.
-        FormatError: if the file is damaged, foreign or too new.
+        FormatError: if the file is damaged, foreign or too new; a `DamagedError` if `verify` found it.
         ModelError: if the model is not built.
         MismatchError: if the file does not fit the model.
         RebuildError: if a loading hook of a class fails.
@@ -247,7 +251,7 @@ def load_weights(
     name = _checked_source(path)
     roots = as_roots(model, keras_api.Layer)
     options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))
-    with open_reader(name, mmap=mmap) as reader:
+    with open_reader(name, mmap=mmap, verify=verify) as reader:
         manifest = manifest_of(reader.header, name)
         return load_into(roots, manifest, reader.bytes_of, name, options, _told(manifest, reader.header.metadata, name))
 

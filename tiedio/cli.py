@@ -1,4 +1,4 @@
-"""The command line: `tiedio demo` and `tiedio inspect`."""
+"""The command line: `tiedio demo`, `tiedio inspect` and `tiedio verify`."""
 
 from __future__ import annotations
 
@@ -87,6 +87,19 @@ def inspect(
         _print_summary(file, found)
 
 
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file that tiedio wrote.")],
+) -> None:
+    """Compare every byte of a file with the digests in it.
+
+    Names the tensors that are damaged; neither Keras nor a backend is loaded.
+    """
+    from tiedio.demo.terminal import printable
+
+    tiedio.verify(file)
+    print(f"{printable(str(file))}: every byte is as it was written")
+
+
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
@@ -101,6 +114,7 @@ def _app() -> typer.Typer:
     app.callback(help=PURPOSE, epilog=EXIT_CODES, invoke_without_command=True, no_args_is_help=True)(_options)
     app.command(epilog=EXIT_CODES)(demo)
     app.command(epilog=EXIT_CODES)(inspect)
+    app.command(epilog=EXIT_CODES)(verify)
     return app
 
 

@@ -106,6 +106,44 @@ class FormatError(TiedioError, ValueError):
     """
 
 
+class DamagedError(FormatError):
+    """Bytes of the file are not those that were written: its digests say so.
+
+    Args:
+        what, path, expected, found, remedy: see `TiedioError`.
+        header: whether the header, with manifest and configuration, is damaged; then the digests of tensors, which
+            stand in it, may be wrong themselves.
+        tensors: the names of all tensors whose bytes do not agree with their digests.
+
+    Example:
+        >>> import keras, tiedio
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+        >>> tiedio.save(model, "model.safetensors")
+        >>> with open("model.safetensors", "r+b") as file:
+        ...     _ = file.seek(-1, 2), file.write(b"!")
+        >>> try:
+        ...     tiedio.verify("model.safetensors")
+        ... except tiedio.DamagedError as error:
+        ...     print(error.tensors)
+        ('dense/kernel',)
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: str | None = None,
+        expected: Any = None,
+        found: Any = None,
+        remedy: str | None = None,
+        header: bool = False,
+        tensors: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what, path=path, expected=expected, found=found, remedy=remedy)
+        self.header = header
+        self.tensors = tensors
+
+
 class ModelError(TiedioError, ValueError):
     """The model cannot be saved so that it would come back the same; nothing was written.
 

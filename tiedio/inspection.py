@@ -1,18 +1,22 @@
-"""`inspect`: the manifest of a file, from its header alone; needs neither Keras nor a backend."""
+"""`inspect` and `verify`: the manifest of a file, and whether its bytes are sound; need neither Keras nor a backend."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-from tiedio.container.header import Header, read_header
+from tiedio.container import digests
+from tiedio.container.header import Header, open_file, read_header
 from tiedio.errors import DAMAGED, FormatError
 from tiedio.manifest import SAFETENSORS_CODES, Manifest, check_version
 
+DIGESTS_KEY = digests.KEY
 FORMAT_KEY = "tiedio.format"
 MANIFEST_KEY = "tiedio.manifest"
 STRUCTURE_KEY = "tiedio.structure"
 TRAINING_KEY = "tiedio.training"
+
+_DIGESTS_SINCE = 4
 
 
 def inspect(path: str | os.PathLike[str]) -> Manifest:
@@ -38,6 +42,32 @@ def inspect(path: str | os.PathLike[str]) -> Manifest:
     return manifest_of(read_header(path), os.fspath(path))
 
 
+def verify(path: str | os.PathLike[str]) -> None:
+    """Reads a whole file and compares every byte with the digests in it: a flipped bit anywhere raises.
+
+    The memory that it takes does not grow with the file.
+
+    Args:
+        path: a file written by `tiedio.save` or `tiedio.save_weights`.
+
+    Raises:
+        NoSuchFileError: if there is no file.
+        DamagedError: if bytes are not those that were written; it names every tensor that is damaged.
+        FormatError: if the file is not a safetensors file, has no manifest, is damaged so that it cannot be read, or
+            holds no digests, as those that tiedio wrote before format 4.
+
+    Example:
+        >>> import keras, tiedio
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> tiedio.save(model, "model.safetensors")
+        >>> tiedio.verify("model.safetensors")
+    """
+    name = os.fsdecode(path)
+    with open_file(name) as file:
+        header = digests.verified_header(file, name)
+    manifest_of(header, name)
+
+
 def manifest_of(header: Header, path: str) -> Manifest:
     """The manifest in a header, checked against the header's tensors."""
     text = metadata_of(header, MANIFEST_KEY, path)
@@ -53,6 +83,14 @@ def manifest_of(header: Header, path: str) -> Manifest:
             remedy=DAMAGED,
         )
     _check_tensors(manifest, header, path)
+    if manifest.format >= _DIGESTS_SINCE and digests.digests_of(header, path) is None:
+        raise FormatError(
+            "the file holds no digests",
+            path=path,
+            expected=f"metadata key {DIGESTS_KEY!r}, as in every file of format {manifest.format}",
+            found=", ".join(sorted(header.metadata)),
+            remedy=DAMAGED,
+        )
     return manifest
 
 

@@ -10,10 +10,10 @@ from tiedio import records, strict_json
 from tiedio.errors import DAMAGED, FormatError, ViewError
 from tiedio.views import NAMES, View
 
-FORMAT = 3
+FORMAT = 4
 """The format version that this tiedio writes. The procedure for raising it stands in docs/format.md."""
 
-READABLE_FORMATS = (1, 2, 3)
+READABLE_FORMATS = (1, 2, 3, 4)
 
 HOOKS = ("variables", "assets", "vocabulary")
 """Where a `Stored` comes from: `save_own_variables`, `save_assets`, or the vocabulary of a lookup layer."""
@@ -179,7 +179,7 @@ class Manifest:
         >>> tiedio.save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "model.safetensors")
         >>> manifest = tiedio.inspect("model.safetensors")
         >>> (manifest.format, manifest.ties, len(manifest.tensors))
-        (3, (), 2)
+        (4, (), 2)
     """
 
     format: int

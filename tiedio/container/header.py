@@ -135,7 +135,7 @@ def open_file(shown: str) -> FileIO:
             remedy="check the path",
         ) from error
     except OSError as error:
-        raise _unreadable(error, shown) from error
+        raise unreadable(error, shown) from error
     except ValueError as error:  # a null character
         raise PathError(
             "not a path",
@@ -148,6 +148,11 @@ def open_file(shown: str) -> FileIO:
 
 def header_of(file: FileIO, shown: str) -> Header:
     """Read and check the header of a file that was just opened."""
+    return parse_header(*read_head(file, shown), shown)
+
+
+def read_head(file: FileIO, shown: str) -> tuple[bytes, int]:
+    """Read all bytes before the data of a file that was just opened; return them and the file's size."""
     try:
         size = os.fstat(file.fileno()).st_size
         prefix = _read(file, _LENGTH)
@@ -155,8 +160,8 @@ def header_of(file: FileIO, shown: str) -> Header:
     except FormatError:
         raise
     except OSError as error:
-        raise _unreadable(error, shown) from error
-    return parse_header(prefix, size, shown)
+        raise unreadable(error, shown) from error
+    return prefix, size
 
 
 def parse_header(prefix: bytes, file_size: int, path: str | None = None) -> Header:
@@ -239,13 +244,25 @@ def _unwritable(path: str | None, expected: str, found: str) -> ModelError:
     return ModelError(what, path=path, expected=expected, found=found, remedy=remedy)
 
 
-def _unreadable(error: OSError, shown: str) -> PathError:
+def unreadable(error: OSError, shown: str) -> PathError:
+    """Say that the system does not read the file."""
     return PathError(
         "cannot be read",
         path=shown,
         expected="a readable file",
         found=str(error),
         remedy="check its permissions",
+    )
+
+
+def changed(shown: str, expected: object, found: object) -> FormatError:
+    """Say that a file has another size than it had when it was opened."""
+    return FormatError(
+        "changed while it was open",
+        path=shown,
+        expected=f"{expected} bytes",
+        found=f"{found} bytes",
+        remedy="wait until its writer is done, and let writers replace the file instead of writing into it",
     )
 
 

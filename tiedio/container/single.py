@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_128
 
 from tiedio.container.atomic import replace_file
-from tiedio.container.header import METADATA, Entry, Header, build_header, header_of, open_file, span_of
+from tiedio.container.digests import KEY, blank, sealed, verified_header
+from tiedio.container.header import (
+    METADATA,
+    Entry,
+    Header,
+    build_header,
+    changed,
+    header_of,
+    open_file,
+    span_of,
+)
 from tiedio.container.strict_json import short
 from tiedio.errors import FormatError, ModelError, PathError
 
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
 Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
 
 ALIGNMENT = 64  # bytes; what TensorFlow and JAX ask of a buffer that they share
-_CHUNK = 1 << 26  # bytes in one write: an interrupt is heard in between
+_CHUNK = 1 << 22  # bytes that are hashed and then written: they stay in the cache, and an interrupt is heard in between
 # Without it, Linux refuses to map a file larger than memory: every page might be written to. Older Pythons do
 # not name the flag; a machine on which the number means nothing ignores it.
 _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
@@ -98,12 +109,13 @@ def write_tensors(
     *,
     overwrite: bool = True,
 ) -> None:
-    """Write a safetensors file in one step: the same input gives the same bytes.
+    """Write a safetensors file in one step, with a digest of every byte: the same input gives the same bytes.
 
     Args:
         path: the file; see `tiedio.container.atomic.replace_file`.
-        tensors: the tensors, in any order. One after the other is asked for its data, and none is copied.
-        metadata: text under text keys.
+        tensors: the tensors, in any order. One after the other is asked for its data, and none is copied: the data
+            must not change until the next is asked.
+        metadata: text under text keys; the digests are added to it.
         overwrite: whether a file that is there may be replaced.
 
     Raises:
@@ -122,15 +134,25 @@ def write_tensors(
         >>> open_reader(path).bytes_of("kernel").view("float32").sum()
         np.float32(6.0)
     """
+    shown = os.fsdecode(path)
     entries = layout(tensors)
-    head = build_header(entries, metadata, os.fsdecode(path))
+    if KEY in metadata:
+        raise ModelError(
+            "is a reserved key of the metadata",
+            path=shown,
+            expected="metadata without digests, which are added here",
+            found=short(KEY),
+            remedy="leave the key out",
+        )
+    head = build_header(entries, {**metadata, KEY: blank(len(entries))}, shown)
     by_name = {tensor.name: tensor for tensor in tensors}
 
     def write(file: BinaryIO) -> None:
         _reserve(file, len(head) + (entries[-1].stop if entries else 0))
-        file.write(head)
-        for entry in entries:
-            _write_slice(file, by_name[entry.name], entry.stop - entry.start)
+        file.seek(len(head))  # it goes into its place when the digests are known
+        digests = [_write_slice(file, by_name[entry.name], entry.stop - entry.start) for entry in entries]
+        file.seek(0)
+        file.write(sealed(head, digests))
 
     replace_file(path, write, overwrite=overwrite)
 
@@ -209,11 +231,11 @@ class Reader:
                 "cannot be read", path=self._path, found=str(error), remedy=remedy, expected="all bytes of the tensor"
             ) from error
         if done < count:
-            raise _changed(self._path, count, done)
+            raise changed(self._path, count, done)
         return result
 
 
-def open_reader(path: str | os.PathLike[str], *, mmap: bool = True) -> Reader:
+def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool = False) -> Reader:
     """Open a safetensors file to read its tensors.
 
     Args:
@@ -221,6 +243,8 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True) -> Reader:
         mmap: whether to map the file, privately and copy on write, so that a page is read when it is touched;
             or else to read each tensor into memory of its own when it is asked for. A mapped file must not be
             changed in place while it is in use; replacing it is safe.
+        verify: whether to read all of the file first, and to compare every byte with the digests in it. The same
+            open file is then mapped or read, whatever the path leads to by then.
 
     Returns:
         A reader. It need not be closed.
@@ -228,7 +252,9 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True) -> Reader:
     Raises:
         NoSuchFileError: there is nothing at the path.
         PathError: it is a folder, or cannot be read.
-        FormatError: it is not a safetensors file, or damaged, or it changes while it is opened.
+        DamagedError: bytes are not those that were written.
+        FormatError: it is not a safetensors file, or damaged, or it changes while it is opened, or it is to be
+            verified and holds no digests.
 
     Example:
         >>> import pathlib, tempfile
@@ -241,7 +267,7 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True) -> Reader:
     shown = os.fsdecode(path)
     file = open_file(shown)
     try:
-        header = header_of(file, shown)
+        header = verified_header(file, shown) if verify else header_of(file, shown)
         mapped = _map(file, header, shown) if mmap else None
         _check_size(file, header, shown)
     except BaseException:
@@ -305,7 +331,8 @@ def _reserve(file: BinaryIO, size: int) -> None:
             raise
 
 
-def _write_slice(file: BinaryIO, tensor: Tensor, size: int) -> None:
+def _write_slice(file: BinaryIO, tensor: Tensor, size: int) -> str:
+    """Write the bytes of one tensor and return their digest."""
     # A function of its own, so that one tensor's data is let go before the next is asked for.
     data: Any = tensor.data()  # until 3.12, Python has no type for what has a buffer
     try:
@@ -322,9 +349,14 @@ def _write_slice(file: BinaryIO, tensor: Tensor, size: int) -> None:
             found=found,
             remedy="give the bytes through as_bytes, in the announced dtype and shape",
         )
+    hashed = xxh3_128()
     if size:
         raw = np.frombuffer(data, np.uint8).data
-        file.writelines(raw[start : start + _CHUNK] for start in range(0, size, _CHUNK))
+        for start in range(0, size, _CHUNK):
+            chunk = raw[start : start + _CHUNK]
+            hashed.update(chunk)  # first, as the system's copy of it is then made from the cache
+            file.write(chunk)
+    return hashed.hexdigest()
 
 
 def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
@@ -336,7 +368,7 @@ def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
             pages = mmap.mmap(file.fileno(), header.file_size, flags, mmap.PROT_READ | mmap.PROT_WRITE)
         return np.frombuffer(pages, np.uint8)
     except ValueError as error:  # longer than the file is by now
-        raise _changed(shown, header.file_size, "fewer") from error
+        raise changed(shown, header.file_size, "fewer") from error
     except OSError as error:
         remedy = "read it without mapping: mmap=False"
         raise PathError(
@@ -347,14 +379,4 @@ def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
 def _check_size(file: FileIO, header: Header, shown: str) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != header.file_size:
-        raise _changed(shown, header.file_size, size)
-
-
-def _changed(shown: str, expected: int, found: object) -> FormatError:
-    return FormatError(
-        "changed while it was open",
-        path=shown,
-        expected=f"{expected} bytes",
-        found=f"{found} bytes",
-        remedy="wait until its writer is done, and let writers replace the file instead of writing into it",
-    )
+        raise changed(shown, header.file_size, size)
