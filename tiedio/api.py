@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -59,11 +60,10 @@ def save(
     target = _checked_target(path, overwrite)
     snapshot = take_snapshot(as_roots(model), optimizer)
     metadata = snapshot.metadata()
-    if check:
-        prove(snapshot, metadata)
     if snapshot.manifest.constants:
         warn_of_frozen_ties(snapshot.walk, stacklevel=2)
-    write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite)
+    proof = functools.partial(prove, snapshot, metadata) if check else None
+    write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof)
 
 
 def load(

@@ -26,7 +26,8 @@ from tiedio import (
     values,
 )
 from tiedio.alias import alias
-from tiedio.container.single import Tensor, as_bytes
+from tiedio.container.single import as_bytes
+from tiedio.container.writing import Tensor
 from tiedio.custom import custom_objects_of
 from tiedio.errors import DAMAGED, FormatError, MismatchError, TiedioError
 from tiedio.guarding import guard_ties
@@ -154,7 +155,15 @@ def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snaps
         custom=tuple(sorted(custom_objects_of(walk))),
         stored=kept.stored,
     )
-    return Snapshot(walk, manifest, table.record, trained.record, sources | table.constants | kept.sources)
+    sources |= table.constants | kept.sources
+    return Snapshot(walk, manifest, table.record, trained.record, sources | _moving(sources))
+
+
+def _moving(sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Values, as of now, of what a rebuild may draw from while the file is written: Keras's own seed generator."""
+    generator = keras_api.get_global(keras_api.GLOBAL_SEED_GENERATOR)
+    state = None if generator is None else generator.state
+    return {name: np.array(values.array_of(source)) for name, source in sources.items() if source is state}
 
 
 def _dtype_name(value: Any) -> str:

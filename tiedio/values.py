@@ -11,7 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from tiedio import keras_api
-from tiedio.container.single import Tensor, as_bytes
+from tiedio.container.single import as_bytes
+from tiedio.container.writing import Tensor
 from tiedio.errors import DAMAGED, MismatchError, ModelError
 from tiedio.manifest import SAFETENSORS_CODES, Stored, TensorSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, training, values
-from tiedio.container.single import Tensor
+from tiedio.container.writing import Tensor
 from tiedio.errors import ModelError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY
 from tiedio.manifest import FORMAT, Manifest, Root

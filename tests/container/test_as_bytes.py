@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tiedio.container.single import Tensor, as_bytes, open_reader, write_tensors
+from tiedio.container.single import as_bytes, open_reader, write_tensors
+from tiedio.container.writing import Tensor
 from tiedio.errors import ModelError
 
 Array = NDArray[Any]

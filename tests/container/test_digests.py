@@ -17,7 +17,8 @@ import xxhash
 from tiedio.container import digests as digests_module
 from tiedio.container.digests import ALGORITHM, KEY, Digests, blank, digests_of, sealed, verified_header
 from tiedio.container.header import PAGE, Entry, Header, build_header, open_file, parse_header, read_head, read_header
-from tiedio.container.single import Tensor, open_reader, write_tensors
+from tiedio.container.single import open_reader, write_tensors
+from tiedio.container.writing import Tensor
 from tiedio.errors import DamagedError, FormatError, ModelError
 
 DATA = {

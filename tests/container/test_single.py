@@ -19,10 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tiedio.container import single
+from tiedio.container import writing
 from tiedio.container.digests import KEY
 from tiedio.container.header import ITEM_BITS, PAGE, read_header
-from tiedio.container.single import ALIGNMENT, Tensor, as_bytes, layout, open_reader, write_tensors
+from tiedio.container.single import ALIGNMENT, as_bytes, layout, open_reader, write_tensors
+from tiedio.container.writing import Tensor
 from tiedio.errors import PathError
 
 Array = NDArray[Any]
@@ -233,7 +234,7 @@ def test_each_tensor_is_asked_once_in_the_order_of_the_file_and_let_go_before_th
 
 
 def test_a_large_tensor_is_written_without_a_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single, "_CHUNK", 10_000_019)  # several writes, and a rest
+    monkeypatch.setattr(writing, "_CHUNK", 10_000_019)  # several writes, and a rest
     array = random_array("uint8", (40_000_000,))
     tracemalloc.start()
     try:

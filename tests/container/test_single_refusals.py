@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tiedio.container.header import PAGE
-from tiedio.container.single import Tensor, open_reader, write_tensors
+from tiedio.container.single import open_reader, write_tensors
+from tiedio.container.writing import Tensor
 from tiedio.errors import ModelError, TiedioError
 
 Array = NDArray[Any]
@@ -129,7 +130,8 @@ def test_a_file_system_that_cannot_reserve_space_will_do(
 
 LIMITED = """
 import os, resource, sys
-from tiedio.container.single import Tensor, write_tensors
+from tiedio.container.single import write_tensors
+from tiedio.container.writing import Tensor
 from tiedio.errors import TiedioError
 if sys.argv[2] == "without":
     del os.posix_fallocate

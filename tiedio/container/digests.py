@@ -153,7 +153,8 @@ def verified_header(file: FileIO, path: str) -> Header:
         >>> import pathlib, tempfile
         >>> from tiedio.container.digests import verified_header
         >>> from tiedio.container.header import open_file
-        >>> from tiedio.container.single import Tensor, write_tensors
+        >>> from tiedio.container.single import write_tensors
+        >>> from tiedio.container.writing import Tensor
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "one.safetensors"
         >>> write_tensors(path, [Tensor("bias", "U8", (3,), lambda: b"abc")], {})
         >>> with open_file(str(path)) as file:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
+import functools
 import mmap
 import os
 import sys
 import threading
 import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_128
 
 from tiedio.container.atomic import replace_file
 from tiedio.container.digests import KEY, blank, sealed, verified_header
@@ -28,6 +26,7 @@ from tiedio.container.header import (
     span_of,
 )
 from tiedio.container.strict_json import short
+from tiedio.container.writing import Tensor, beside, reserve, write_data
 from tiedio.errors import FormatError, ModelError, PathError
 
 if TYPE_CHECKING:
@@ -35,24 +34,10 @@ if TYPE_CHECKING:
     from io import FileIO
     from types import TracebackType
 
-Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
-
 ALIGNMENT = 64  # bytes; what TensorFlow and JAX ask of a buffer that they share
-_CHUNK = 1 << 22  # bytes that are hashed and then written: they stay in the cache, and an interrupt is heard in between
 # Without it, Linux refuses to map a file larger than memory: every page might be written to. Older Pythons do
 # not name the flag; a machine on which the number means nothing ignores it.
 _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
-_NO_FALLOCATE = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV})
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor to write; `data` is called once, when its bytes are due, and gives all of them in C order."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    data: Callable[[], Buffer]
 
 
 def layout(tensors: Sequence[Tensor]) -> tuple[Entry, ...]:
@@ -71,7 +56,8 @@ def layout(tensors: Sequence[Tensor]) -> tuple[Entry, ...]:
         ModelError: two tensors have one name, or a name, dtype or shape is not one that the format can hold.
 
     Example:
-        >>> from tiedio.container.single import Tensor, layout
+        >>> from tiedio.container.single import layout
+        >>> from tiedio.container.writing import Tensor
         >>> tensors = [Tensor("a", "U8", (3,), bytes), Tensor("b", "F32", (16,), bytes)]
         >>> [(entry.name, entry.start, entry.stop) for entry in layout(tensors)]
         [('b', 0, 64), ('a', 64, 67)]
@@ -108,6 +94,7 @@ def write_tensors(
     metadata: Mapping[str, str],
     *,
     overwrite: bool = True,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Write a safetensors file in one step, with a digest of every byte: the same input gives the same bytes.
 
@@ -117,6 +104,8 @@ def write_tensors(
             must not change until the next is asked.
         metadata: text under text keys; the digests are added to it.
         overwrite: whether a file that is there may be replaced.
+        meanwhile: something to do in this thread while another one writes and syncs, such as a check of what is
+            written. If it raises, nothing is put into place. The tensors are asked for their data in that other thread.
 
     Raises:
         ModelError: a header cannot hold the tensors or the metadata, or a tensor gives other bytes than its
@@ -127,7 +116,8 @@ def write_tensors(
     Example:
         >>> import pathlib, tempfile
         >>> import numpy as np
-        >>> from tiedio.container.single import Tensor, as_bytes, open_reader, write_tensors
+        >>> from tiedio.container.single import as_bytes, open_reader, write_tensors
+        >>> from tiedio.container.writing import Tensor
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "one.safetensors"
         >>> kernel = np.ones((2, 3), "float32")
         >>> write_tensors(path, [Tensor("kernel", "F32", (2, 3), lambda: as_bytes(kernel))], {"note": "hi"})
@@ -147,12 +137,24 @@ def write_tensors(
     head = build_header(entries, {**metadata, KEY: blank(len(entries))}, shown)
     by_name = {tensor.name: tensor for tensor in tensors}
 
-    def write(file: BinaryIO) -> None:
-        _reserve(file, len(head) + (entries[-1].stop if entries else 0))
+    def write_all(file: BinaryIO, stop: threading.Event) -> None:
+        reserve(file, len(head) + (entries[-1].stop if entries else 0))
         file.seek(len(head))  # it goes into its place when the digests are known
-        digests = [_write_slice(file, by_name[entry.name], entry.stop - entry.start) for entry in entries]
+        sized = ((by_name[entry.name], entry.stop - entry.start) for entry in entries)
+        digests = write_data(file, sized, stop)
         file.seek(0)
         file.write(sealed(head, digests))
+
+    def write_synced(file: BinaryIO, stop: threading.Event) -> None:
+        write_all(file, stop)
+        file.flush()
+        os.fsync(file.fileno())
+
+    def write(file: BinaryIO) -> None:
+        if meanwhile is None:
+            write_all(file, threading.Event())
+        else:
+            beside(functools.partial(write_synced, file), meanwhile)
 
     replace_file(path, write, overwrite=overwrite)
 
@@ -163,11 +165,14 @@ class Reader:
     Arrays that it gave out stay valid when it is closed or gone.
     """
 
-    __slots__ = ("__weakref__", "_file", "_lock", "_mapped", "_path", "header")
+    __slots__ = ("__weakref__", "_file", "_lock", "_mapped", "_path", "_stamp", "header")
 
-    def __init__(self, file: FileIO, header: Header, mapped: NDArray[np.uint8] | None, path: str) -> None:
+    def __init__(
+        self, file: FileIO, header: Header, mapped: NDArray[np.uint8] | None, path: str, stamp: tuple[int, int]
+    ) -> None:
         self.header = header
         self._path = path
+        self._stamp = stamp
         self._file = file
         self._mapped = mapped
         self._lock = threading.Lock()
@@ -198,6 +203,7 @@ class Reader:
             )
         start, stop = self.header.data_start + entry.start, self.header.data_start + entry.stop
         if self._mapped is not None:
+            self._require_unchanged()
             return self._mapped[start:stop]
         return self._copy(start, stop - start)
 
@@ -212,6 +218,21 @@ class Reader:
     def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
         self.close()
 
+    def _require_unchanged(self) -> None:
+        """Raise if someone has written to the file since it was opened: what is read now may not go with its header."""
+        if self._file.closed:
+            raise PathError(
+                "cannot be read",
+                path=self._path,
+                expected="an open reader",
+                found="a closed one",
+                remedy="open it again",
+            )
+        now = _stamp_of(self._file)
+        if now != self._stamp:
+            found = now[0] if now[0] != self._stamp[0] else "other"
+            raise changed(self._path, self._stamp[0], found)
+
     def _copy(self, start: int, count: int) -> NDArray[np.uint8]:
         space = np.empty(count + ALIGNMENT, np.uint8)
         shift = -space.ctypes.data % ALIGNMENT
@@ -219,7 +240,7 @@ class Reader:
         done = 0
         try:
             with self._lock:
-                _check_size(self._file, self.header, self._path)
+                self._require_unchanged()
                 self._file.seek(start)
                 while done < count and (step := self._file.readinto(result[done:].data)):
                     done += step
@@ -242,7 +263,8 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool
         path: the file.
         mmap: whether to map the file, privately and copy on write, so that a page is read when it is touched;
             or else to read each tensor into memory of its own when it is asked for. A mapped file must not be
-            changed in place while it is in use; replacing it is safe.
+            changed in place while it is in use; replacing it is safe. A change is found out where a tensor is asked
+            for, not later.
         verify: whether to read all of the file first, and to compare every byte with the digests in it. The same
             open file is then mapped or read, whatever the path leads to by then.
 
@@ -258,7 +280,8 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool
 
     Example:
         >>> import pathlib, tempfile
-        >>> from tiedio.container.single import Tensor, open_reader, write_tensors
+        >>> from tiedio.container.single import open_reader, write_tensors
+        >>> from tiedio.container.writing import Tensor
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "one.safetensors"
         >>> write_tensors(path, [Tensor("bias", "U8", (3,), lambda: b"abc")], {})
         >>> open_reader(path).bytes_of("bias").tolist()
@@ -267,15 +290,15 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool
     shown = os.fsdecode(path)
     file = open_file(shown)
     try:
+        stamp = _stamp_of(file)
         header = verified_header(file, shown) if verify else header_of(file, shown)
         mapped = _map(file, header, shown) if mmap else None
-        _check_size(file, header, shown)
+        reader = Reader(file, header, mapped, shown, stamp)
+        reader._require_unchanged()
     except BaseException:
         file.close()
         raise
-    if mmap:
-        file.close()  # the mapping keeps the file itself
-    return Reader(file, header, mapped, shown)
+    return reader
 
 
 def as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -320,45 +343,6 @@ def _cannot_hold(tensor: Tensor, expected: str, found: object) -> ModelError:
     return ModelError("cannot be stored", path=tensor.name, expected=expected, found=found, remedy=remedy)
 
 
-def _reserve(file: BinaryIO, size: int) -> None:
-    """Find a full disk before anything is written, and let the file system lay the file out in one piece."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno not in _NO_FALLOCATE:
-            raise
-
-
-def _write_slice(file: BinaryIO, tensor: Tensor, size: int) -> str:
-    """Write the bytes of one tensor and return their digest."""
-    # A function of its own, so that one tensor's data is let go before the next is asked for.
-    data: Any = tensor.data()  # until 3.12, Python has no type for what has a buffer
-    try:
-        view = memoryview(data)
-        found = f"{view.nbytes} bytes" if view.c_contiguous else "a buffer that is not C-contiguous"
-        fits = view.c_contiguous and view.nbytes == size
-    except (TypeError, ValueError, BufferError) as error:
-        fits, found = False, f"{type(data).__name__}: {error}"
-    if not fits:
-        raise ModelError(
-            "gave other data than announced",
-            path=tensor.name,
-            expected=f"{size} C-contiguous bytes for dtype {tensor.dtype} and shape {tensor.shape}",
-            found=found,
-            remedy="give the bytes through as_bytes, in the announced dtype and shape",
-        )
-    hashed = xxh3_128()
-    if size:
-        raw = np.frombuffer(data, np.uint8).data
-        for start in range(0, size, _CHUNK):
-            chunk = raw[start : start + _CHUNK]
-            hashed.update(chunk)  # first, as the system's copy of it is then made from the cache
-            file.write(chunk)
-    return hashed.hexdigest()
-
-
 def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
     try:
         if os.name == "nt":
@@ -376,7 +360,7 @@ def _map(file: FileIO, header: Header, shown: str) -> NDArray[np.uint8]:
         ) from error
 
 
-def _check_size(file: FileIO, header: Header, shown: str) -> None:
-    size = os.fstat(file.fileno()).st_size
-    if size != header.file_size:
-        raise changed(shown, header.file_size, size)
+def _stamp_of(file: FileIO) -> tuple[int, int]:
+    """Size and time of the last change: all that a cheap look at a file tells of writers in place."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
