@@ -220,7 +220,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{tiedio.__version__}\n"
 
 
-@pytest.mark.parametrize("package", ["typer", "rich"])
+@pytest.mark.parametrize("package", ["click", "rich"])
 def test_a_missing_extra_is_named_and_exits_with_1(package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from tiedio.cli import main; sys.exit(main(['demo']))"
     done = subprocess.run(

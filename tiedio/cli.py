@@ -8,20 +8,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import tiedio
 from tiedio.errors import TiedioError
 
-try:
-    import rich  # noqa: F401
-    import typer
-except ImportError as error:
-    _MISSING: str | None = str(error)  # kept for `main`, which says it without a traceback
-else:
-    _MISSING = None
-
 if TYPE_CHECKING:
+    import click
+
     from tiedio.manifest import Manifest
 
 PURPOSE = "Save and load Keras models so that every shared weight is still shared."
@@ -44,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["inspect", "no-such-file.safetensors"])
         1
     """
-    if _MISSING is not None:
-        _say_error(f"the command line is not installed ({_MISSING}). Remedy: pip install 'tiedio[cli]'.")
+    try:
+        import click  # noqa: F401
+        import rich  # noqa: F401
+    except ImportError as error:
+        _say_error(f"the command line is not installed ({error}). Remedy: pip install 'tiedio[cli]'.")
         return 1
     try:
         _app()(args=arguments, prog_name="tiedio")
@@ -58,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def demo(
-    keep: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Leave the files in this folder.")] = None,
-) -> None:
+def demo(keep: Path | None = None) -> None:
     """Compare .keras and tiedio on two models.
 
     Trains both, saves and loads them, and fine-tunes what comes back. Takes about a minute and no
@@ -72,13 +67,10 @@ def demo(
     show(plain_console(), keep)
 
 
-def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file that tiedio wrote.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def inspect(file: Path, as_json: bool = False) -> None:
     """Show the tensors and ties of a file.
 
-    Reads the header only; neither Keras nor a backend is loaded.
+    FILE is a .safetensors file that tiedio wrote. Reads the header only; neither Keras nor a backend is loaded.
     """
     found = summarize(tiedio.inspect(file))
     if as_json:
@@ -87,12 +79,11 @@ def inspect(
         _print_summary(file, found)
 
 
-def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file that tiedio wrote.")],
-) -> None:
+def verify(file: Path) -> None:
     """Compare every byte of a file with the digests in it.
 
-    Names the tensors that are damaged; neither Keras nor a backend is loaded.
+    FILE is a .safetensors file that tiedio wrote. Names the tensors that are damaged; neither Keras
+    nor a backend is loaded.
     """
     from tiedio.demo.terminal import printable
 
@@ -100,21 +91,18 @@ def verify(
     print(f"{printable(str(file))}: every byte is as it was written")
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        print(tiedio.__version__)
-        raise typer.Exit
+def _app() -> click.Group:
+    import click
 
-
-def _app() -> typer.Typer:
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    # invoke_without_command lets --version stand alone; without any word there is the help.
-    app.callback(help=PURPOSE, epilog=EXIT_CODES, invoke_without_command=True, no_args_is_help=True)(_options)
-    app.command(epilog=EXIT_CODES)(demo)
-    app.command(epilog=EXIT_CODES)(inspect)
-    app.command(epilog=EXIT_CODES)(verify)
+    app = click.Group(help=PURPOSE, epilog=EXIT_CODES, no_args_is_help=True)
+    click.version_option(tiedio.__version__, message="%(version)s")(app)
+    folder = click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Leave the files there.")
+    file = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+    json_wanted = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    for command, options in ((demo, [folder]), (inspect, [file, json_wanted]), (verify, [file])):
+        for option in options:
+            option(command)
+        app.add_command(click.command(epilog=EXIT_CODES)(command))
     return app
 
 

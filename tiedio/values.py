@@ -23,7 +23,10 @@ _LAZY_BYTES = 1 << 16
 _FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
 
 # What NumPy and TensorFlow both pass through DLPack as it is.
-_SHARED = {"float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64"}
+_SHARED = {
+    "float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool",
+    "complex64",
+}  # fmt: skip
 
 
 def code_of(dtype: str, path: str) -> str:
