@@ -114,6 +114,30 @@ def test_aligned_bytes_are_shared_and_not_copied() -> None:
         assert bits(tensor) == raw.tobytes(), dtype
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (16, 16), (300, 300)], ids=str)
+def test_bytes_that_may_not_be_shared_are_copied_into_tensorflows_own_memory(shape: tuple[int, ...]) -> None:
+    for dtype in SAFETENSORS_CODES:
+        raw = placed(as_bytes(pattern(shape, dtype)), 0)
+        before = raw.tobytes()
+        tensor = values.as_tensor(raw, shape, dtype, share=False)
+        raw[:] = 1
+        assert bits(tensor) == before, dtype
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_copied_variable_is_updated_in_place_and_a_mapped_one_in_a_copy(tmp_path: Path, mmap: bool) -> None:
+    model = keras.Sequential([keras.Input((256,)), keras.layers.Dense(256)])
+    tiedio.save(model, tmp_path / "m.safetensors")
+    kernel = tiedio.load(tmp_path / "m.safetensors", mmap=mmap).layers[0].kernel
+
+    def address() -> int:
+        return np.asarray(memoryview(kernel.value.read_value())).ctypes.data
+
+    before = address()
+    kernel.value.assign_add(tf.ones((256, 256)))
+    assert (address() == before) is not mmap
+
+
 def test_tensorflow_still_takes_float8_from_nobody() -> None:
     # If this fails, float8 can be shared too: see values.as_tensor and docs/mapping.md.
     from tensorflow.python.framework import dtypes

@@ -123,8 +123,9 @@ def load(
                 constant=reader.bytes_of,
                 compile=compile,
                 read=reader.bytes_of,
+                share=mmap,
             )
-            fill(restored, reader.bytes_of)
+            fill(restored, reader.bytes_of, share=mmap)
     return as_given(restored.roots)
 
 

@@ -180,6 +180,7 @@ def restore(
     foreign: Mapping[int, Any] | None = None,
     drawn: bool = False,
     read: Read | None = None,
+    share: bool = True,
 ) -> Restored:
     """Rebuilds the models of a parsed file, tied and compiled, with variables that have no values yet.
 
@@ -193,12 +194,13 @@ def restore(
         drawn: whether initializers run, so that variables have the values of a model that was just built.
         read: the bytes of a tensor by its name, if the models' variables (not those of optimizers) are to be filled
             before optimizers are built, which would ask for storage.
+        share: whether variables may share these bytes.
 
     Raises:
         UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
     try:
-        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn, read)
+        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn, read, share)
     except TiedioError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -221,6 +223,7 @@ def _restore(
     foreign: Mapping[int, Any],
     drawn: bool,
     read: Read | None,
+    share: bool,
 ) -> Restored:
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
@@ -298,7 +301,7 @@ def _restore(
         held = {slot.path: slot.held for slot in walk.slots}
         replaced = {id(stale): held[path] for path, stale in stand_ins.items()}
         serialization.replace_variables(objects, replaced)
-        filled = {} if read is None else _fill_early(of_model, variables, read)
+        filled = {} if read is None else _fill_early(of_model, variables, read, share)
         trained = training.NOTHING
         if compile:
             training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
@@ -314,14 +317,14 @@ def _restore(
     )
 
 
-def _fill_early(specs: Sequence[Variable], variables: Mapping[str, Any], read: Read) -> dict[int, Any]:
+def _fill_early(specs: Sequence[Variable], variables: Mapping[str, Any], read: Read, share: bool) -> dict[int, Any]:
     """Fills the variables that are there; what is missing, or in another place, is for the closing equation to tell."""
     filled: dict[int, Any] = {}
     for spec in specs:
         path = spec.slots[0].path
         variable = variables.get(path)
         if variable is not None and id(variable) not in filled:
-            values.fill(variable, read(path), path)
+            values.fill(variable, read(path), path, share=share)
             filled[id(variable)] = variable
     return filled
 
@@ -336,13 +339,14 @@ def _close(expected: Manifest, walk: slots.Walk, trained: training.Training) -> 
     )
 
 
-def fill(restored: Restored, read: Read, *, check: bool = False) -> None:
+def fill(restored: Restored, read: Read, *, check: bool = False, share: bool = True) -> None:
     """Gives rebuilt variables their values, and runs the loading hooks of their owners.
 
     Args:
         restored: the rebuilt models.
         read: the bytes of a tensor by its name.
         check: whether to do it only for the objects that have hooks.
+        share: whether variables may share these bytes.
 
     Raises:
         MismatchError, RebuildError: if a hook fails, or leaves another value than the file's in a slot.
@@ -350,7 +354,7 @@ def fill(restored: Restored, read: Read, *, check: bool = False) -> None:
     within_reach = hooks.within_reach(restored.hooked)
     for path, variable in restored.variables.items():
         if id(variable) not in restored.filled and (not check or id(variable) in within_reach):
-            values.fill(variable, read(path), path)
+            values.fill(variable, read(path), path, share=share)
     if not check:
         keras_api.give_storage_to_all(restored.waiting)  # metrics have none in the file
     if not run_hooks(restored, lambda one: values.stored_array(read, one)):

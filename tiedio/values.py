@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -103,29 +104,42 @@ def zeros(shape: Sequence[int], dtype: str) -> Any:
     return as_tensor(np.frombuffer(pages, np.uint8), shape, dtype)
 
 
-def as_tensor(raw: np.ndarray[Any, Any], shape: Sequence[int], dtype: str) -> Any:
+def as_tensor(raw: np.ndarray[Any, Any], shape: Sequence[int], dtype: str, *, share: bool = True) -> Any:
     """Bytes as a backend tensor; on TensorFlow it shares the bytes if their address is a multiple of 64.
 
     Args:
         raw: one-dimensional `uint8` array of exactly the tensor's bytes.
         shape: shape of the tensor.
         dtype: Keras dtype of the tensor.
+        share: whether it may share them. TensorFlow copies a shared buffer at the first update of a variable that has
+            it, and updates one of its own in place from the start.
     """
-    if raw.size and raw.ctypes.data % ALIGNMENT:
-        raw = aligned_copy(raw)
-    array = raw.view(numpy_dtype(dtype)).reshape(tuple(shape))
+    item = numpy_dtype(dtype)
+    array = (aligned_copy(raw) if raw.ctypes.data % item.itemsize else raw).view(item).reshape(tuple(shape))
     if keras.backend.backend() != "tensorflow":
         return keras.ops.convert_to_tensor(array.copy(), dtype=dtype)
     import tensorflow as tf
 
-    if not raw.size or not raw.flags.writeable:
+    if dtype not in _SHARED and dtype != "bfloat16":
         return tf.constant(array, dtype=dtype)
-    if dtype in _SHARED:
-        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    if dtype == "bfloat16":
-        bits = tf.experimental.dlpack.from_dlpack(array.view(np.uint16).__dlpack__())
-        return tf.bitcast(bits, tf.bfloat16)
-    return tf.constant(array, dtype=dtype)
+    plain = array.view(np.uint16) if dtype == "bfloat16" else array
+    if share and raw.size and raw.flags.writeable and array.ctypes.data % ALIGNMENT == 0:
+        tensor = tf.experimental.dlpack.from_dlpack(plain.__dlpack__())
+    else:
+        tensor = _owned(plain)
+    return tf.bitcast(tensor, tf.bfloat16) if dtype == "bfloat16" else tensor
+
+
+def _owned(array: np.ndarray[Any, Any]) -> Any:
+    """A copy in memory of TensorFlow's own."""
+    import tensorflow as tf
+
+    if array.nbytes < _LAZY_BYTES:
+        return tf.constant(array)
+    # `tf.constant` takes thirty times as long for a large array. Nobody else has this tensor yet.
+    tensor = tf.raw_ops.Empty(shape=array.shape, dtype=array.dtype)
+    ctypes.memmove(np.asarray(memoryview(tensor)).ctypes.data, array.ctypes.data, array.nbytes)
+    return tensor
 
 
 def aligned_copy(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -136,8 +150,14 @@ def aligned_copy(raw: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return room[start : start + raw.size]
 
 
-def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
+def fill(variable: Any, raw: np.ndarray[Any, Any], path: str, *, share: bool = True) -> None:
     """Gives a variable the value that its bytes stand for, without a cast.
+
+    Args:
+        variable: a `keras.Variable`.
+        raw: its bytes.
+        path: its slot, for errors.
+        share: as for `as_tensor`.
 
     Raises:
         MismatchError: if the number of bytes is not the variable's.
@@ -153,7 +173,7 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str) -> None:
             found=raw.size,
             remedy=DAMAGED,
         )
-    tensor = as_tensor(raw, shape, dtype)
+    tensor = as_tensor(raw, shape, dtype, share=share)
     if keras_api.give_storage(variable, tensor):
         return
     if keras.backend.backend() == "tensorflow":

@@ -101,9 +101,9 @@ def test_a_mapped_model_and_a_copied_one_take_the_same_step(path: Path) -> None:
 def test_a_file_that_is_written_to_while_it_is_loaded_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give = values.fill
 
-    def meddle(variable: Any, raw: Any, name: str) -> None:
+    def meddle(*args: Any, **kwargs: Any) -> None:
         os.utime(path)
-        give(variable, raw, name)
+        give(*args, **kwargs)
 
     monkeypatch.setattr(values, "fill", meddle)
     with pytest.raises(FormatError, match="changed while it was open"):
