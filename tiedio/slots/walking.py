@@ -100,7 +100,7 @@ class Walk:
 
 
 def _rank(slot: FoundSlot) -> tuple[bool, bool]:
-    return slot.view is not None, _is_marked(slot.path)
+    return slot.view is not None, "@" in slot.path and _is_marked(slot.path)
 
 
 def _is_marked(path: str) -> bool:
@@ -151,18 +151,18 @@ def walk(roots: Mapping[str | None, Any]) -> Walk:
             paths[id(model)].append(path)
     while queue:
         owner_path, owner = queue.popleft()
-        for member in members(owner):
-            path, value = join(owner_path, member.segment), member.value
+        prefix = join(owner_path, "")
+        for steps, segment, value in members(owner):
+            path = prefix + segment
             if is_variable(value):
-                variable, view = keras_api.viewed(value)
-                slots.append(FoundSlot(path, owner_path, member.steps, variable, view, value))
+                slots.append(FoundSlot(path, owner_path, steps, *keras_api.viewed(value), value))
                 continue
             if id(value) not in order:
                 order[id(value)] = (path, value)
                 paths[id(value)], holders[id(value)] = [], []
                 queue.append((path, value))
             paths[id(value)].append(path)
-            holders[id(value)].append((owner_path, member.steps))
+            holders[id(value)].append((owner_path, steps))
     objects = tuple(
         FoundObject(path, value, tuple(paths[key]), tuple(holders[key])) for key, (path, value) in order.items()
     )
