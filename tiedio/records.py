@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from tiedio.errors import DAMAGED, FormatError
@@ -35,11 +36,11 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     Raises:
         FormatError: at the first unknown key, missing key or value of another kind.
     """
-    if kind is Any:
+    if kind is Any or type(value) is kind:
         return value
-    if dataclasses.is_dataclass(kind):
-        return _record(typing.cast(type, kind), value, where)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    origin, arguments = _parts(kind)
+    if origin is _RECORD:
+        return _record(kind, value, where)
     if origin is tuple:
         if not isinstance(value, list):
             raise FormatError(
@@ -61,6 +62,17 @@ def decode(kind: Any, value: Any, where: str) -> Any:
             "wrong kind of value", path=where, expected=kind.__name__, found=_short(value), remedy=DAMAGED
         )
     return value
+
+
+_RECORD = object()
+
+
+def _uncached_parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return (_RECORD, ()) if dataclasses.is_dataclass(kind) else (typing.get_origin(kind), typing.get_args(kind))
+
+
+# Asking is slow, and a file has many records of few kinds.
+_parts: Callable[[Any], tuple[Any, tuple[Any, ...]]] = functools.cache(_uncached_parts)
 
 
 @functools.cache
