@@ -232,3 +232,70 @@ def test_an_error_brings_the_collector_back() -> None:
     with pytest.raises(KeyError), session.without_collections():
         raise KeyError
     assert gc.isenabled()
+
+
+# --- TensorFlow's own class, made without its scopes ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "bool", "float8_e4m3fn"])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_the_storage_is_what_tf_variable_makes(dtype: str, trainable: bool) -> None:
+    variable = made(dtype=dtype, trainable=trainable, aggregation="mean")
+    mine = variable._value
+    zeros = values.zeros((2, 3), dtype)
+    theirs = tf.Variable(zeros, trainable=trainable, name="kernel", aggregation=tf.VariableAggregation.MEAN)
+    assert type(mine) is type(theirs)
+    assert list(vars(mine)) == list(vars(theirs))
+    own = {"_handle", "_unique_id"}
+    assert {k: v for k, v in vars(mine).items() if k not in own} == {
+        k: v for k, v in vars(theirs).items() if k not in own
+    }
+    assert mine.name == theirs.name == "kernel:0"
+    assert mine._shared_name == theirs._shared_name
+    assert mine.handle._name == theirs.handle._name
+    assert mine.handle._handle_data == theirs.handle._handle_data
+    assert mine.handle._unique_id == mine._unique_id != theirs._unique_id
+    assert mine.handle._parent_trackable() is mine
+    assert mine.device == theirs.device
+    assert {k: type(v) for k, v in vars(mine.handle).items()} == {k: type(v) for k, v in vars(theirs.handle).items()}
+
+
+def test_two_storages_of_one_name_are_two() -> None:
+    first, second = made(), made()
+    assert first._value._unique_id != second._value._unique_id
+    first.assign(np.ones((2, 3)))
+    assert np.array_equal(second.numpy(), np.zeros((2, 3)))
+
+
+def test_a_gradient_tape_sees_storage_that_trains_and_no_other() -> None:
+    for trainable in (True, False):
+        variable = made(trainable=trainable)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(variable.value * 2)
+        assert (tape.gradient(loss, variable.value) is not None) is trainable
+
+
+def test_what_a_user_put_in_the_way_of_making_variables_is_asked() -> None:
+    asked = []
+
+    def creator(next_creator: Any, **kwargs: Any) -> Any:
+        asked.append(kwargs["name"])
+        return next_creator(**kwargs)
+
+    with tf.variable_creator_scope(creator):
+        variable = made()
+        assert variable.numpy().shape == (2, 3)
+    assert asked == ["Variable"]
+    assert variable._value.name == "kernel:0"
+
+
+def test_storage_that_is_asked_for_inside_a_function_is_made_outside() -> None:
+    variable = made()
+
+    @tf.function
+    def add() -> Any:
+        variable.value.assign_add(tf.ones((2, 3)))
+
+    add()
+    add()
+    assert np.array_equal(variable.numpy(), np.full((2, 3), 2))

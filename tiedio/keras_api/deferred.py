@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MethodType
@@ -58,21 +58,55 @@ def give_storage(variable: Any, value: Any = None) -> bool:
         deferral = deferral_of(variable)
         if deferral is None:
             return False
-        import tensorflow as tf
-
-        with tf.init_scope(), tf.device(deferral.device) if deferral.device else nullcontext():
-            variable._value = tf.Variable(
-                deferral.zeros(tuple(variable._shape), variable._dtype) if value is None else value,
-                dtype=variable._dtype,
-                trainable=deferral.trainable,
-                name=_ONE_NAME,
-                aggregation=variable._map_aggregation(variable.aggregation),
-                synchronization=variable._map_synchronization(variable.synchronization),
-            )
-        setattr(variable._value, HANDLE_NAME, f"{variable.path}:0")
+        variable._value = _new_storage(variable, deferral, value)
         variable._initializer = None
         delattr(variable, _MARK)
     return True
+
+
+def _new_storage(variable: Any, deferral: Deferral, value: Any) -> Any:
+    import tensorflow as tf
+
+    with tf.init_scope(), tf.device(deferral.device) if deferral.device else nullcontext():
+        if value is None:
+            value = deferral.zeros(tuple(variable._shape), variable._dtype)
+        facts = {
+            "trainable": deferral.trainable,
+            "aggregation": variable._map_aggregation(variable.aggregation),
+            "synchronization": variable._map_synchronization(variable.synchronization),
+        }
+        if tf.executing_eagerly() and not _creators():
+            return _resource(value, variable.path, facts)
+        made = tf.Variable(value, dtype=variable._dtype, name=_ONE_NAME, **facts)
+    setattr(made, HANDLE_NAME, f"{variable.path}:0")
+    return made
+
+
+def _creators() -> list[Any]:
+    """What `tf.variable_creator_scope` has put in the way of making a variable."""
+    from tensorflow.python.framework import ops
+
+    return list(ops.get_default_graph()._variable_creator_stack)
+
+
+def _resource(value: Any, path: str, facts: Mapping[str, Any]) -> Any:
+    """What `tf.Variable(value, …)` makes in eager mode, in a third of the time.
+
+    This is `ResourceVariable._init_from_args` of TensorFlow 2.21 without its scopes and conversions;
+    tests/test_keras_api_deferred.py compares what both make.
+    """
+    from tensorflow.python.ops import resource_variable_ops as resources
+
+    handle = resources._variable_handle_from_shape_and_dtype(value.shape, value.dtype, None, _ONE_NAME, False)
+    resources.gen_resource_variable_ops.assign_variable_op(handle, value)
+    made = resources.ResourceVariable.__new__(resources.ResourceVariable)
+    unique = f"{path}_{resources.ops.uid()}"
+    resources.BaseResourceVariable.__init__(
+        made, shape=value.shape, dtype=value.dtype, handle=handle, handle_name=path, unique_id=unique, name=path,
+        in_graph_mode=False, **facts,
+    )  # fmt: skip
+    handle._parent_trackable, handle._name, handle._unique_id = weakref.ref(made), f"{path}:0", unique
+    return made
 
 
 def give_storage_to_all(waiting: Iterable[weakref.ref[Any]]) -> None:
