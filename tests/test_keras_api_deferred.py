@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import threading
 from typing import Any
@@ -94,21 +95,30 @@ def test_aggregation_and_synchronization_reach_the_storage() -> None:
     assert variable._value.synchronization == like._value.synchronization
 
 
-def test_inferring_a_shape_asks_for_no_storage() -> None:
+def test_a_layer_that_says_its_shape_asks_for_no_storage() -> None:
+    with keras_api.without_values(values.zeros):
+        layer = keras.layers.Dense(4)
+        layer(keras.Input((3,)))
+    assert waits(layer.kernel)
+
+
+def test_a_function_that_is_traced_while_a_shape_is_inferred_has_the_variable_and_no_zeros() -> None:
     class Product(keras.layers.Layer):
         def build(self, shape: Any) -> None:
             self.kernel = self.add_weight(shape=(shape[-1], 4))
 
+        @tf.function
         def call(self, inputs: Any) -> Any:
             return keras.ops.matmul(inputs, self.kernel)
 
     with keras_api.without_values(values.zeros):
         layer = Product()
         assert layer(keras.Input((3,))).shape == (None, 4)
-    assert waits(layer.kernel)
+    layer.kernel.assign(np.ones((3, 4)))
+    assert np.array_equal(layer(np.ones((1, 3))), np.full((1, 4), 3))
 
 
-def test_a_variable_that_is_made_while_a_shape_is_inferred_waits_too() -> None:
+def test_a_variable_that_is_made_while_a_shape_is_inferred_has_zeros_too() -> None:
     class Late(keras.layers.Layer):
         def __init__(self) -> None:
             super().__init__()
@@ -121,7 +131,6 @@ def test_a_variable_that_is_made_while_a_shape_is_inferred_waits_too() -> None:
         layer = Late()
         layer(keras.Input((3,)))
         assert layer(keras.Input((3,))).shape == (None, 4)
-    assert waits(layer.child.kernel)
     assert np.array_equal(layer.child.kernel.numpy(), np.zeros((3, 4)))
 
 
@@ -138,6 +147,44 @@ def test_a_layer_that_reads_or_assigns_in_build_gets_what_it_did() -> None:
         layer.build((None, 2))
     assert layer.seen == 0
     assert layer.two.numpy().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("first", ["copy", "original"])
+def test_copies_of_a_variable_share_its_storage_whoever_asks_first(first: str) -> None:
+    variable = made()
+    other = copy.copy(variable)
+    third = keras.Variable.__new__(type(variable))
+    third.__dict__.update(variable.__dict__)
+    assert keras_api.give_storage(other if first == "copy" else variable, tf.ones((2, 3)))
+    assert variable._value is other._value is third._value
+    assert not keras_api.give_storage(third, tf.zeros((2, 3)))
+    assert np.array_equal(third.numpy(), np.ones((2, 3)))
+
+
+def test_storage_that_code_has_set_stays() -> None:
+    variable, other = made(), made()
+    variable._value = other._value
+    assert not waits(variable)
+    assert not keras_api.give_storage(variable, tf.ones((2, 3)))
+    assert variable._value is other._value
+
+
+def test_an_interrupt_while_a_block_is_entered_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: Any) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(deferred, "_patch_count", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(deferred, "_patch_lock", Interrupting())
+        with pytest.raises(KeyboardInterrupt), keras_api.without_values(values.zeros):
+            pass
+    monkeypatch.setattr(deferred, "_patch_count", 0)  # as if the interrupt had come a line earlier
+    made()
+    assert keras.Variable("ones", shape=(2,)).numpy().tolist() == [1, 1]
 
 
 def test_two_threads_that_ask_at_once_get_one_storage() -> None:
@@ -285,7 +332,7 @@ def test_what_a_user_put_in_the_way_of_making_variables_is_asked() -> None:
     with tf.variable_creator_scope(creator):
         variable = made()
         assert variable.numpy().shape == (2, 3)
-    assert asked == ["Variable"]
+    assert asked == ["kernel"]
     assert variable._value.name == "kernel:0"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from tiedio.frozen import warn_of_frozen_ties
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
 from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
-from tiedio.pipeline import Parsed, fill, restore, take_snapshot
+from tiedio.pipeline import Parsed, Snapshot, fill, restore, take_snapshot
 from tiedio.proof import prove
 from tiedio.report import Report
 from tiedio.roots import as_given, as_roots
@@ -62,8 +61,33 @@ def save(
     metadata = snapshot.metadata()
     if snapshot.manifest.constants:
         warn_of_frozen_ties(snapshot.walk, stacklevel=2)
-    proof = functools.partial(prove, snapshot, metadata) if check else None
-    write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof)
+    if not check or not _write_proved(snapshot, metadata, target, overwrite):
+        write_tensors(target, snapshot.renewed().tensors(), metadata, overwrite=overwrite)
+
+
+def _write_proved(snapshot: Snapshot, metadata: Mapping[str, str], target: str, overwrite: bool) -> bool:
+    """Writes the file while the proof runs.
+
+    Returns:
+        `False`, and nothing is written, if code that the proof runs (a constructor that draws from a generator of the
+        model, say) has changed a value meanwhile: what is proved does not depend on values, but the file has to have
+        them as the caller will find them.
+    """
+
+    def proof() -> None:
+        prove(snapshot, metadata)
+        if snapshot.has_moved():
+            raise _MovedError
+
+    try:
+        write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof)
+    except _MovedError:
+        return False
+    return True
+
+
+class _MovedError(Exception):
+    pass
 
 
 def load(
@@ -126,6 +150,7 @@ def load(
                 share=mmap,
             )
             fill(restored, reader.bytes_of, share=mmap)
+        reader.require_unchanged()
     return as_given(restored.roots)
 
 

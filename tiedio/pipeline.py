@@ -29,7 +29,7 @@ from tiedio.alias import alias
 from tiedio.container.single import as_bytes
 from tiedio.container.writing import Tensor
 from tiedio.custom import custom_objects_of
-from tiedio.errors import DAMAGED, FormatError, MismatchError, TiedioError
+from tiedio.errors import DAMAGED, FormatError, MismatchError, RebuildError, TiedioError
 from tiedio.guarding import guard_ties
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
@@ -45,13 +45,17 @@ Read = Callable[[str], np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that `save` writes, and the live objects it was taken from."""
+    """Everything that `save` writes, and the live objects it was taken from.
+
+    `sources` has what gives the bytes of each tensor, and `living` the variables whose values are held there.
+    """
 
     walk: slots.Walk
     manifest: Manifest
     structure: dict[str, Any]
     training: dict[str, Any]
     sources: dict[str, Any]
+    living: dict[str, Any]
 
     def parts(self) -> list[Any]:
         """Every object and variable of the live models."""
@@ -69,6 +73,14 @@ class Snapshot:
     def tensors(self) -> list[Tensor]:
         """The tensors of the file; each value is taken when its bytes are due."""
         return values.tensors_of(self.manifest.tensors, self.sources)
+
+    def has_moved(self) -> bool:
+        """Whether a variable has another value by now."""
+        return any(values.has_moved(variable, self.sources[name]) for name, variable in self.living.items())
+
+    def renewed(self) -> Snapshot:
+        """The same, with the values of now."""
+        return dataclasses.replace(self, sources=self.sources | _held(self.living))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +167,13 @@ def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snaps
         custom=tuple(sorted(custom_objects_of(walk))),
         stored=kept.stored,
     )
-    sources |= table.constants | kept.sources
-    return Snapshot(walk, manifest, table.record, trained.record, sources | _moving(sources))
+    living = {} if live else sources
+    sources = sources | _held(living) | table.constants | kept.sources
+    return Snapshot(walk, manifest, table.record, trained.record, sources, living)
 
 
-def _moving(sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Values, as of now, of what a rebuild may draw from while the file is written: Keras's own seed generator."""
-    generator = keras_api.get_global(keras_api.GLOBAL_SEED_GENERATOR)
-    state = None if generator is None else generator.state
-    return {name: np.array(values.array_of(source)) for name, source in sources.items() if source is state}
+def _held(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values.hold(variable) for name, variable in variables.items()}
 
 
 def _dtype_name(value: Any) -> str:
@@ -199,6 +209,14 @@ def restore(
     Raises:
         UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
+    if keras_api.get_global("stateless_scope") is not None:
+        raise RebuildError(
+            "a model cannot be made inside a keras.StatelessScope",
+            path=parsed.path,
+            expected="a call outside of it",
+            found="a scope that is open in this thread",
+            remedy="load, save or clone before the scope is entered",
+        )
     try:
         return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn, read, share)
     except TiedioError:

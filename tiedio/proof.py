@@ -16,6 +16,7 @@ from tiedio.errors import ModelError, TiedioError
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import Manifest
 from tiedio.pipeline import Parsed, Restored, Snapshot, fill, restore
+from tiedio.slots import Walk
 from tiedio.structure import hidden
 from tiedio.structure.table import tabulate
 
@@ -89,10 +90,30 @@ def rebuild(
         hidden.compare(snapshot.walk, restored.walk)
         if snapshot.training["models"]:
             training.compare(snapshot.walk, restored.walk)
+        _require_same_storage(snapshot.walk, restored.walk)
         again = tabulate(restored.walk)
     _require_same(snapshot.structure, again.record, snapshot)
     _require_same(snapshot.training, restored.trained.record, snapshot)
     return restored
+
+
+def _require_same_storage(live: Walk, rebuilt: Walk) -> None:
+    """Variables that share the backend's own variable must share it again: it is no tie, and no file says it."""
+    if keras_api.keras.backend.backend() != "tensorflow":
+        return  # elsewhere storage cannot be written to, and is nothing that variables could share
+    shared: dict[int, list[str]] = {}
+    for group in live.by_variable():
+        shared.setdefault(id(keras_api.raw_value(group[0].variable)), []).append(group[0].path)
+    found = {slot.path: slot.variable for slot in rebuilt.slots}
+    for paths in shared.values():
+        if len({id(keras_api.raw_value(found[path])) for path in (paths if len(paths) > 1 else ())}) > 1:
+            raise ModelError(
+                "two variables share the storage of one, set by hand, which would not come back",
+                path=paths[0],
+                expected="variables with a storage of their own, or one variable in both places",
+                found=", ".join(paths),
+                remedy="tie the layers: tiedio.tie(layer, source)",
+            )
 
 
 def _comparable(record: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from tiedio import keras_api
 
 _pause_lock = threading.Lock()
-_pauses = 0
+_pausing: set[object] = set()
 _was_on = False
 
 
@@ -27,18 +27,21 @@ def without_collections() -> Iterator[None]:
     Looking through all of them again and again took a third of the time of loading 250 small layers. Blocks of several
     threads may overlap; the last one to end puts the collector back as it was.
     """
-    global _pauses, _was_on
-    with _pause_lock:
-        if _pauses == 0:
-            _was_on = gc.isenabled()
-            gc.disable()
-        _pauses += 1
+    global _was_on
+    mine = (
+        object()
+    )  # an interrupt may come between any two lines: to leave twice, or without having entered, is nothing
     try:
+        with _pause_lock:
+            if not _pausing:
+                _was_on = gc.isenabled()
+            _pausing.add(mine)
+            gc.disable()
         yield
     finally:
         with _pause_lock:
-            _pauses -= 1
-            if _pauses == 0 and _was_on:
+            _pausing.discard(mine)
+            if not _pausing and _was_on:
                 gc.enable()
 
 

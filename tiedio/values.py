@@ -77,6 +77,22 @@ def _tensorflow_array(value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy())
 
 
+def hold(source: Any) -> Any:
+    """The value of a variable as it is now, whatever is assigned to it afterwards, and without a copy; on TensorFlow.
+
+    Anything else, and a variable of another backend, is given back as it is.
+    """
+    if isinstance(source, keras.Variable) and keras.backend.backend() == "tensorflow":
+        return keras_api.raw_value(source).read_value()
+    return source
+
+
+def has_moved(variable: Any, held: Any) -> bool:
+    """Whether a variable has another value than when it was held: TensorFlow then keeps it at another address."""
+    now, then = array_of(variable), array_of(held)
+    return now.ctypes.data != then.ctypes.data and not np.array_equal(as_bytes(now), as_bytes(then))
+
+
 def tensors_of(specs: Sequence[TensorSpec], sources: Mapping[str, Any]) -> list[Tensor]:
     """The tensors of a file; each value is taken from its source, by name, when its bytes are due."""
     return [
@@ -136,8 +152,10 @@ def _owned(array: np.ndarray[Any, Any]) -> Any:
 
     if array.nbytes < _LAZY_BYTES:
         return tf.constant(array)
-    # `tf.constant` takes thirty times as long for a large array. Nobody else has this tensor yet.
-    tensor = tf.raw_ops.Empty(shape=array.shape, dtype=array.dtype)
+    # `tf.constant` takes thirty times as long for a large array. Nobody else has this tensor yet. Elsewhere than on the
+    # host, what NumPy sees would be a copy of it.
+    with tf.device("CPU:0"):
+        tensor = tf.raw_ops.Empty(shape=array.shape, dtype=array.dtype)
     ctypes.memmove(np.asarray(memoryview(tensor)).ctypes.data, array.ctypes.data, array.nbytes)
     return tensor
 

@@ -187,7 +187,7 @@ def test_a_file_that_is_cut_before_a_tensor_is_copied_is_refused(file: Path) -> 
 def test_a_file_that_is_cut_while_a_tensor_is_copied_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = open_reader(file, mmap=False)
     os.truncate(file, file.stat().st_size - 1000)
-    monkeypatch.setattr(single.Reader, "_require_unchanged", lambda self: None)  # it was still whole when it was asked
+    monkeypatch.setattr(single.Reader, "require_unchanged", lambda self: None)  # it was still whole when it was asked
     with pytest.raises(FormatError, match=r"changed while it was open.*expected 4000 bytes, found 3"):
         reader.bytes_of("a")
 

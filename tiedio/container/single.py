@@ -203,7 +203,7 @@ class Reader:
             )
         start, stop = self.header.data_start + entry.start, self.header.data_start + entry.stop
         if self._mapped is not None:
-            self._require_unchanged()
+            self.require_unchanged()
             return self._mapped[start:stop]
         return self._copy(start, stop - start)
 
@@ -218,7 +218,7 @@ class Reader:
     def __exit__(self, kind: type[BaseException] | None, value: Any, trace: TracebackType | None) -> None:
         self.close()
 
-    def _require_unchanged(self) -> None:
+    def require_unchanged(self) -> None:
         """Raise if someone has written to the file since it was opened: what is read now may not go with its header."""
         if self._file.closed:
             raise PathError(
@@ -240,10 +240,12 @@ class Reader:
         done = 0
         try:
             with self._lock:
-                self._require_unchanged()
+                self.require_unchanged()
                 self._file.seek(start)
                 while done < count and (step := self._file.readinto(result[done:].data)):
                     done += step
+                if done == count:
+                    self.require_unchanged()
         except FormatError:
             raise
         except (OSError, ValueError) as error:
@@ -294,7 +296,7 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool
         header = verified_header(file, shown) if verify else header_of(file, shown)
         mapped = _map(file, header, shown) if mmap else None
         reader = Reader(file, header, mapped, shown, stamp)
-        reader._require_unchanged()
+        reader.require_unchanged()
     except BaseException:
         file.close()
         raise

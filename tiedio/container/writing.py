@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -123,11 +122,27 @@ def beside(work: Callable[[threading.Event], None], meanwhile: Callable[[], None
         BaseException: what either of them raised, and an interrupt while the work is waited for.
     """
     stop = threading.Event()
-    with ThreadPoolExecutor(1, "tiedio-write") as pool:
-        future = pool.submit(work, stop)
+    failed: list[BaseException] = []
+
+    def run() -> None:
         try:
-            meanwhile()
-            future.result()
-        except BaseException:
-            stop.set()
-            raise
+            work(stop)
+        except BaseException as error:  # noqa: BLE001 - told in the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="tiedio-write")
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
+        meanwhile()
+        work(stop)
+        return
+    try:
+        meanwhile()
+        thread.join()
+    except BaseException:
+        stop.set()
+        thread.join()
+        raise
+    if failed:
+        raise failed[0]

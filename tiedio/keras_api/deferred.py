@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
-from tiedio.keras_api.classes import RandomInitializer, backend, global_state, keras
+from tiedio.keras_api.classes import RandomInitializer, backend, keras
 
 # TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path that it was made in;
 # `BaseResourceVariable.name` reads this attribute (TensorFlow 2.21).
@@ -29,18 +29,27 @@ _ONE_NAME = "Variable"
 _making = threading.RLock()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deferral:
-    """What storage that is made later must be like: the flag and the device of the moment, and its value till then."""
+    """What storage that is made later must be like: the flag and the device of the moment, and its value till then.
+
+    Copies of a variable's attributes share it, and with it the `storage`, once that is made.
+    """
 
     trainable: bool
     device: str
     zeros: Zeros
+    storage: Any = None
 
 
 def deferral_of(variable: Any) -> Deferral | None:
     """What the storage of `variable` will be like, if it has none yet."""
     deferral: Deferral | None = vars(variable).get(_MARK)
+    if deferral is None or "_value" in vars(variable):  # some code may have set it
+        return None
+    if deferral.storage is not None:
+        _adopt(variable, deferral.storage)
+        return None
     return deferral
 
 
@@ -58,10 +67,13 @@ def give_storage(variable: Any, value: Any = None) -> bool:
         deferral = deferral_of(variable)
         if deferral is None:
             return False
-        variable._value = _new_storage(variable, deferral, value)
-        variable._initializer = None
-        delattr(variable, _MARK)
+        deferral.storage = _new_storage(variable, deferral, value)
+        _adopt(variable, deferral.storage)
     return True
+
+
+def _adopt(variable: Any, storage: Any) -> None:
+    variable._value, variable._initializer = storage, None
 
 
 def _new_storage(variable: Any, deferral: Deferral, value: Any) -> Any:
@@ -77,8 +89,9 @@ def _new_storage(variable: Any, deferral: Deferral, value: Any) -> Any:
         }
         if tf.executing_eagerly() and not _creators():
             return _resource(value, variable.path, facts)
-        made = tf.Variable(value, dtype=variable._dtype, name=_ONE_NAME, **facts)
-    setattr(made, HANDLE_NAME, f"{variable.path}:0")
+        made = tf.Variable(value, dtype=variable._dtype, name=variable.name, **facts)
+    if hasattr(made, HANDLE_NAME):
+        setattr(made, HANDLE_NAME, f"{variable.path}:0")
     return made
 
 
@@ -123,15 +136,12 @@ class _Asked:
     def __get__(self, variable: Any, owner: type) -> Any:
         if variable is None:
             return self
-        deferral = deferral_of(variable)
-        if deferral is None and "_value" not in vars(variable):
-            raise AttributeError("_value")
-        if deferral is not None and global_state.get_global_attribute("stateless_scope") is not None:
-            # A shape is being inferred: Keras asks the initializer for a stand-in.
-            variable._initializer = lambda shape, dtype: deferral.zeros(tuple(shape), dtype)
-            return None
+        # Also while a shape is inferred: a function of TensorFlow's that is traced then is used for real values later.
         give_storage(variable)
-        return vars(variable)["_value"]
+        try:
+            return vars(variable)["_value"]
+        except KeyError:
+            raise AttributeError("_value") from None
 
 
 class _Active(threading.local):
@@ -142,7 +152,7 @@ class _Active(threading.local):
 _active = _Active()
 _patch_lock = threading.Lock()
 _patch_count = 0
-_original: Any = None
+_original: Any = backend.Variable._initialize_with_initializer
 
 
 def _initialize_lazily(self: Any, initializer: Any) -> None:
@@ -186,10 +196,9 @@ def without_values(zeros: Zeros) -> Iterator[list[weakref.ref[Any]]]:
     Yields:
         References to the variables that were made without storage, for `give_storage_to_all`.
     """
-    global _patch_count, _original
+    global _patch_count
     with _patch_lock:
         if _patch_count == 0:
-            _original = backend.Variable._initialize_with_initializer
             backend.Variable._initialize_with_initializer = _initialize_lazily
             backend.Variable._value = _Asked()  # stays: who outlives the block may still be without storage
         _patch_count += 1
