@@ -15,6 +15,7 @@ BENCH_LOCK := requirements-bench.lock
 LOCK_TOOL := uv==0.13.8
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+BENCH_ARGS ?=
 
 # Results must not depend on a graphics card, and a log line of TensorFlow is not a result.
 export TF_CPP_MIN_LOG_LEVEL := 3
@@ -30,7 +31,7 @@ help:
 	@echo "make test   set up, lint, then the whole test suite (PYTEST_ARGS= adds arguments)"
 	@echo "make soak   set up, then 20,000 random models, going on where it stopped (SOAK_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
-	@echo "make bench  set up, then the benchmarks"
+	@echo "make bench  set up, then measure everything, into docs/benchmarks/ (BENCH_ARGS=--quick only tries it)"
 	@echo "make kept   set up, then the table of what tiedio and its peers keep, into README.md and docs/peers.md"
 	@echo "make lock   write the lock files anew; UPGRADE=1 takes the newest versions, else those locked stay"
 	@echo "make clean  remove what these made"
@@ -63,12 +64,15 @@ test: lint
 soak: $(VENV)/.installed
 	$(BIN)/python tests/soak/soak.py $(SOAK_ARGS)
 
-bench: $(VENV)/.installed
-	set -e; for file in benchmarks/bench_*.py; do $(BIN)/python "$$file"; done
-
-# Orbax and what it needs, beside what is locked for the rest.
-kept: $(VENV)/.installed
+# Orbax, matplotlib and what they need, beside what is locked for the rest.
+$(VENV)/.peers: $(VENV)/.installed $(BENCH_LOCK)
 	$(PIP) install --quiet --no-compile --require-hashes --only-binary :all: --no-deps -r $(BENCH_LOCK)
+	@touch $@
+
+bench: $(VENV)/.peers
+	$(BIN)/python -W ignore -m benchmarks.run $(BENCH_ARGS)
+
+kept: $(VENV)/.peers
 	$(BIN)/python -W ignore -m benchmarks.kept --write
 
 # One lock serves all Pythons: versions are chosen for 3.11, which the later ones take too, and markers say the rest.

@@ -1,0 +1,81 @@
+"""Loading with Adam's state and one step of fine-tuning: against Keras, and what the first step copies."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tiedio
+from benchmarks.groups.first_use import LOADS
+from benchmarks.harness import Plan, Samples, interleave, say
+from benchmarks.memory import anonymous, size_of
+from benchmarks.models import dense_stack, example
+
+ROWS = 4
+
+
+def measure(plan: Plan) -> Samples:
+    """Samples under `WAY/load`, `WAY/step` and `WAY/both`; bytes under `copied/…`."""
+    units = plan.width(4096)
+    paths = {"tiedio": plan.path("adam.safetensors"), "keras": plan.path("adam.keras")}
+    one = {"tiedio": plan.path("one.safetensors"), "keras": plan.path("one.keras")}
+    say("training: a model with Adam's state")
+    plan.child("groups.training.prepare", units=units, frozen=0, paths={way: str(path) for way, path in paths.items()})
+    plan.child("groups.training.prepare", units=units, frozen=7, paths={way: str(path) for way, path in one.items()})
+    say("training: load and one step, in turn")
+    steps: dict[str, Any] = {way: lambda way=way, path=path: _load_and_step(way, path) for way, path in paths.items()}
+    interleave(steps, 1)
+    found = interleave(steps, plan.samples)
+    say("training: what the first step copies")
+    copying: dict[str, Any] = {
+        f"copied/{way}": lambda way=way, path=path: plan.child("groups.training.copied", way=way, path=str(path))
+        for way, path in one.items()
+    }
+    return found | interleave(copying, plan.samples)
+
+
+def prepare(units: int, frozen: int, paths: dict[str, str]) -> None:
+    """Saves a trained model in both ways, of which the first layers may be frozen."""
+    model = _trained(units, frozen)
+    tiedio.save(model, paths["tiedio"])
+    model.save(paths["keras"])
+
+
+def _trained(units: int, frozen: int = 0) -> Any:
+    model = dense_stack(8, units)
+    for layer in model.layers[1 : 1 + frozen]:
+        layer.trainable = False
+    model.compile("adam", "mse")
+    _step(model)
+    return model
+
+
+def _step(model: Any) -> None:
+    given = example(model, ROWS)
+    model.train_on_batch(given, np.zeros_like(given))
+
+
+def _load_and_step(way: str, path: Path) -> dict[str, float]:
+    gc.collect()
+    start = time.perf_counter()
+    model = LOADS[way](path)
+    loaded = time.perf_counter()
+    _step(model)
+    stepped = time.perf_counter()
+    del model
+    return {"load": loaded - start, "step": stepped - loaded, "both": stepped - start}
+
+
+def copied(way: str, path: str) -> dict[str, float]:
+    """Private bytes that the first step adds, bytes of the variables that it updates, and bytes of the file."""
+    model = LOADS[way](path)
+    kernel = model.layers[-1].kernel
+    before = anonymous()
+    _step(model)
+    gc.collect()
+    updated = 3 * 4 * int(np.prod(kernel.shape))  # the kernel and Adam's two moments
+    return {"added": float(anonymous() - before), "updated": float(updated), "file": float(size_of(Path(path)))}
