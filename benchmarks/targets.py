@@ -61,10 +61,10 @@ def most(name: str, unit: float) -> Value:
     return lambda samples: max(samples[name]) / unit
 
 
-def _faster(group: str, what: str, prefix: str, times: float, suffix: str = "") -> Target:
+def _faster(group: str, what: str, prefix: str, times: float, suffix: str = "", alone: str = "") -> Target:
     ours, theirs = (f"{prefix}/{way}{suffix}" for way in ("tiedio", "keras"))
     goal = f"at least {times:g} times faster" if times > 1 else "never slower"
-    behind = (("tiedio", ours), ("`.keras`", theirs))
+    behind = (("tiedio", ours), ("`.keras`", theirs), *((("without the load", alone),) if alone else ()))
     return Target(group, what, goal, ratio(theirs, ours), times, "{:.1f} times", behind, least=True)
 
 
@@ -89,8 +89,8 @@ def _whole(what: str, name: str, limit: float) -> Target:
     return Target("processes", what, f"under {limit:g} s", seconds(name), limit, "{:.3f} s", behind)
 
 
-def _no_slower(what: str, name: str) -> Target:
-    ours, theirs = f"tiedio/{name}", f"keras/{name}"
+def _no_slower(what: str, name: str, way: str = "tiedio") -> Target:
+    ours, theirs = f"{way}/{name}", f"keras/{name}"
     behind = (("tiedio", ours), ("`.keras`", theirs))
     return Target("training", what, "no slower", ratio(ours, theirs), 1.0, "{:.2f}", behind)
 
@@ -108,8 +108,8 @@ TARGETS = (
         "{:.1f} ms more",
         (("load", "turn/0.5"), ("rebuild", "turn/floor")),
     ),
-    _faster("first_use", "load and first `model(x)`, warm", "warm/call", 15),
-    _faster("first_use", "load and first `predict`, warm", "warm/predict", 10),
+    _faster("first_use", "load and first `model(x)`, warm", "warm/call", 15, alone="warm/call/alone"),
+    _faster("first_use", "load and first `predict`, warm", "warm/predict", 10, alone="warm/predict/alone"),
     _faster("first_use", "load and first `model(x)`, cold", "cold/call", 1),
     _faster("first_use", "load and first `predict`, cold", "cold/predict", 1),
     _faster("first_use", "load and first `model(x)` of a fresh process, warm", "fresh/call", 15, "/used"),
@@ -215,6 +215,7 @@ TARGETS = (
     _whole("`tiedio inspect` on the command line, the same file", "command", 0.3),
     _no_slower("load with Adam's state and one training step, over Keras", "both"),
     _no_slower("that first step alone, over Keras's", "step"),
+    _no_slower("that first step alone after `load(mmap=False)`, over Keras's", "step", "unmapped"),
     Target(
         "training",
         "memory that the first step adds after a load, one layer of eight trained, beyond the bytes that it updates",

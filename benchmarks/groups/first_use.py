@@ -22,7 +22,10 @@ USES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def measure(plan: Plan) -> Samples:
-    """Samples under `warm/USE/WAY` and `cold/USE/WAY`, and under `fresh/USE/WAY/load` and `.../used`."""
+    """Samples under `warm/USE/WAY` and `cold/USE/WAY`, and under `fresh/USE/WAY/load` and `.../used`.
+
+    `warm/USE/alone` is the first use of a model that is in memory: what no way of loading can make shorter.
+    """
     paths = {"tiedio": plan.path("use.safetensors"), "keras": plan.path("use.keras")}
     model = dense_stack(8, plan.width(4096))
     given = example(model)
@@ -35,6 +38,10 @@ def measure(plan: Plan) -> Samples:
             act = _use(way, use, path, given)
             warm[f"{use}/{way}"] = clocked(act)
             cold[f"{use}/{way}"] = clocked(act, lambda path=path: drop(path))  # type: ignore[misc]
+        warm[f"{use}/alone"] = clocked(
+            lambda model, use=use: USES[use](model, given),  # type: ignore[misc]
+            lambda: _in_memory(paths["tiedio"], given),
+        )
     say("first use: warm")
     interleave(warm, 1)
     found = prefixed("warm", interleave(warm, plan.samples))
@@ -57,6 +64,13 @@ def _use(way: str, use: str, path: Path, given: Any) -> Callable[[Any], Any]:
         return model, USES[use](model, given)
 
     return act
+
+
+def _in_memory(path: Path, given: Any) -> Any:
+    """A model of which every weight has been read."""
+    model = tiedio.load(path, mmap=False)
+    model(given)
+    return model
 
 
 def once(way: str, use: str, path: str, units: int) -> dict[str, float]:

@@ -19,15 +19,16 @@ ROWS = 4
 
 
 def measure(plan: Plan) -> Samples:
-    """Samples under `WAY/load`, `WAY/step` and `WAY/both`; bytes under `copied/…`."""
+    """Samples under `WAY/load`, `WAY/step` and `WAY/both`; bytes under `copied/…`. `unmapped` is `mmap=False`."""
     units = plan.width(4096)
     paths = {"tiedio": plan.path("adam.safetensors"), "keras": plan.path("adam.keras")}
+    ways = {**paths, "unmapped": paths["tiedio"]}
     one = {"tiedio": plan.path("one.safetensors"), "keras": plan.path("one.keras")}
     say("training: a model with Adam's state")
     plan.child("groups.training.prepare", units=units, frozen=0, paths={way: str(path) for way, path in paths.items()})
     plan.child("groups.training.prepare", units=units, frozen=7, paths={way: str(path) for way, path in one.items()})
     say("training: load and one step, in turn")
-    steps: dict[str, Any] = {way: lambda way=way, path=path: _load_and_step(way, path) for way, path in paths.items()}
+    steps: dict[str, Any] = {way: lambda way=way, path=path: _load_and_step(way, path) for way, path in ways.items()}
     interleave(steps, 1)
     found = interleave(steps, plan.samples)
     say("training: what the first step copies")
@@ -62,7 +63,7 @@ def _step(model: Any) -> None:
 def _load_and_step(way: str, path: Path) -> dict[str, float]:
     gc.collect()
     start = time.perf_counter()
-    model = LOADS[way](path)
+    model = tiedio.load(path, mmap=False) if way == "unmapped" else LOADS[way](path)
     loaded = time.perf_counter()
     _step(model)
     stepped = time.perf_counter()
