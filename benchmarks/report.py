@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, groups: dict[str, Any]) -> None:
     """Writes the records of groups, in their order."""
     ordered = {name: groups[name] for name in ORDER if name in groups}
-    path.write_text(json.dumps({"groups": ordered}, indent=1) + "\n", "utf-8")
+    text = json.dumps({"groups": ordered}, indent=1)
+    # One series a line.
+    text = re.sub(
+        r"\[[^\[\]]*\]", lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text
+    )
+    path.write_text(f"{text}\n", "utf-8")
 
 
 def parts(groups: dict[str, Any]) -> dict[str, str]:
