@@ -12,7 +12,7 @@ import numpy as np
 import tiedio
 from benchmarks.groups.first_use import LOADS
 from benchmarks.harness import Plan, Samples, interleave, say
-from benchmarks.memory import anonymous, size_of
+from benchmarks.memory import size_of
 from benchmarks.models import dense_stack, example
 
 ROWS = 4
@@ -32,10 +32,8 @@ def measure(plan: Plan) -> Samples:
     interleave(steps, 1)
     found = interleave(steps, plan.samples)
     say("training: what the first step copies")
-    copying: dict[str, Any] = {
-        f"copied/{way}": lambda way=way, path=path: plan.child("groups.training.copied", way=way, path=str(path))
-        for way, path in one.items()
-    }
+    path = str(one["tiedio"])
+    copying = {"copied": lambda: plan.child("groups.training.copied", path=path)}
     return found | interleave(copying, plan.samples)
 
 
@@ -71,12 +69,20 @@ def _load_and_step(way: str, path: Path) -> dict[str, float]:
     return {"load": loaded - start, "step": stepped - loaded, "both": stepped - start}
 
 
-def copied(way: str, path: str) -> dict[str, float]:
-    """Private bytes that the first step adds, bytes of the variables that it updates, and bytes of the file."""
-    model = LOADS[way](path)
-    kernel = model.layers[-1].kernel
-    before = anonymous()
+def copied(path: str) -> dict[str, float]:
+    """Bytes of the variables that the first step gives other memory, and of those that it updates; and of the file."""
+    model = tiedio.load(path)
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [_address(variable) for variable in variables]
+    values = [np.array(variable) for variable in variables]
     _step(model)
-    gc.collect()
-    updated = 3 * 4 * int(np.prod(kernel.shape))  # the kernel and Adam's two moments
-    return {"added": float(anonymous() - before), "updated": float(updated), "file": float(size_of(Path(path)))}
+    moved = [v.nbytes for v, old, new in zip(values, before, map(_address, variables), strict=True) if new != old]
+    updated = [
+        v.nbytes for v, now in zip(values, map(np.asarray, variables), strict=True) if not np.array_equal(v, now)
+    ]
+    return {"moved": float(sum(moved)), "updated": float(sum(updated)), "file": float(size_of(Path(path)))}
+
+
+def _address(variable: Any) -> int:
+    """Where a variable's value lies."""
+    return int(np.asarray(memoryview(variable.value.read_value())).ctypes.data)
