@@ -57,7 +57,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int) -> s
 
 def targets(groups: Groups) -> str:
     """One row for each target; what was not measured says so."""
-    rows = [_target(one, groups[one.group]) if one.group in groups else _missing(one) for one in TARGETS]
+    rows = [_target(one, groups[one.group]) if _is_there(one, groups) else _missing(one) for one in TARGETS]
     return table(["measure", "target", "measured", "met", "medians behind it"], rows, 0)
 
 
@@ -65,6 +65,11 @@ def _target(one: Target, samples: Samples) -> list[str]:
     behind = ", ".join(f"{label} {_told(name, median(samples[name]))}" for label, name in one.behind)
     measured = one.shown.format(one.value(samples))
     return [one.measure, one.goal, measured, "yes" if one.met(samples) else "**no**", behind or NOTHING]
+
+
+def _is_there(one: Target, groups: Groups) -> bool:
+    """Whether all was measured; the samples that a failed run has left may be of an older suite."""
+    return one.group in groups and all(name in groups[one.group] for _, name in one.behind)
 
 
 def _missing(one: Target) -> list[str]:

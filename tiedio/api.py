@@ -66,7 +66,7 @@ def save(
 
 
 def _write_proved(snapshot: Snapshot, metadata: Mapping[str, str], target: str, overwrite: bool) -> bool:
-    """Writes the file while the proof runs.
+    """Writes the file, and runs the proof while the disk works on it.
 
     Returns:
         `False`, and nothing is written, if code that the proof runs (a constructor that draws from a generator of the

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -152,19 +151,6 @@ def test_the_file_has_the_values_that_the_model_has_after_saving(
     ):
         assert np.array_equal(mine.numpy(), theirs.numpy()), mine.path
     assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]
-
-
-def test_a_model_that_is_saved_when_no_thread_can_be_had_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def start(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        tiedio.save(model, tmp_path / "m.safetensors")
-    assert_round_trip(tiedio.load(tmp_path / "m.safetensors"))
 
 
 _LATE = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import mmap
 import os
 import sys
@@ -26,7 +25,7 @@ from tiedio.container.header import (
     span_of,
 )
 from tiedio.container.strict_json import short
-from tiedio.container.writing import Tensor, beside, reserve, write_data
+from tiedio.container.writing import Tensor, reserve, write_data
 from tiedio.errors import FormatError, ModelError, PathError
 
 if TYPE_CHECKING:
@@ -104,8 +103,8 @@ def write_tensors(
             must not change until the next is asked.
         metadata: text under text keys; the digests are added to it.
         overwrite: whether a file that is there may be replaced.
-        meanwhile: something to do in this thread while another one writes and syncs, such as a check of what is
-            written. If it raises, nothing is put into place. The tensors are asked for their data in that other thread.
+        meanwhile: something to do while the disk works, between writing and syncing, such as a check of what is
+            written. If it raises, nothing is put into place.
 
     Raises:
         ModelError: a header cannot hold the tensors or the metadata, or a tensor gives other bytes than its
@@ -137,24 +136,15 @@ def write_tensors(
     head = build_header(entries, {**metadata, KEY: blank(len(entries))}, shown)
     by_name = {tensor.name: tensor for tensor in tensors}
 
-    def write_all(file: BinaryIO, stop: threading.Event) -> None:
+    def write(file: BinaryIO) -> None:
         reserve(file, len(head) + (entries[-1].stop if entries else 0))
         file.seek(len(head))  # it goes into its place when the digests are known
-        sized = ((by_name[entry.name], entry.stop - entry.start) for entry in entries)
-        digests = write_data(file, sized, stop)
+        digests = write_data(file, ((by_name[entry.name], entry.stop - entry.start) for entry in entries))
         file.seek(0)
         file.write(sealed(head, digests))
-
-    def write_synced(file: BinaryIO, stop: threading.Event) -> None:
-        write_all(file, stop)
-        file.flush()
-        os.fsync(file.fileno())
-
-    def write(file: BinaryIO) -> None:
-        if meanwhile is None:
-            write_all(file, threading.Event())
-        else:
-            beside(functools.partial(write_synced, file), meanwhile)
+        if meanwhile is not None:
+            file.flush()
+            meanwhile()
 
     replace_file(path, write, overwrite=overwrite)
 

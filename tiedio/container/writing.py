@@ -1,10 +1,9 @@
-"""The bytes of tensors, hashed and written one after the other; and something else done at the same time."""
+"""The bytes of tensors, hashed and written one after the other."""
 
 from __future__ import annotations
 
 import errno
 import os
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -34,10 +33,6 @@ class Tensor:
     data: Callable[[], Buffer]
 
 
-class StoppedError(Exception):
-    """The bytes are not wanted any more."""
-
-
 def reserve(file: BinaryIO, size: int) -> None:
     """Find a full disk before anything is written, and let the file system lay the file out in one piece."""
     if not hasattr(os, "posix_fallocate"):
@@ -49,40 +44,36 @@ def reserve(file: BinaryIO, size: int) -> None:
             raise
 
 
-def write_data(file: BinaryIO, tensors: Iterable[tuple[Tensor, int]], stop: threading.Event) -> list[str]:
+def write_data(file: BinaryIO, tensors: Iterable[tuple[Tensor, int]]) -> list[str]:
     """Write the bytes of tensors from where the file stands, and let the disk begin with them.
 
     Args:
         file: the file.
         tensors: each tensor and its size in bytes.
-        stop: when it is set, no more is written.
 
     Returns:
         The digest of each tensor.
 
     Raises:
         ModelError: a tensor gives other data than announced.
-        StoppedError: `stop` was set.
         OSError: the file cannot be written.
     """
     told = file.tell()
     digests = []
     for tensor, size in tensors:
-        digest, told = _write_one(file, tensor, size, told, stop)
+        digest, told = _write_one(file, tensor, size, told)
         digests.append(digest)
+    file.flush()
+    writeback.begin(file.fileno(), told, file.tell() - told)
     return digests
 
 
-def _write_one(file: BinaryIO, tensor: Tensor, size: int, told: int, stop: threading.Event) -> tuple[str, int]:
+def _write_one(file: BinaryIO, tensor: Tensor, size: int, told: int) -> tuple[str, int]:
     """Write one tensor; `told` is how far the disk was told of. Return the digest, and how far it is told now."""
     # A function of its own, so that one tensor's data is let go before the next is asked for.
-    if stop.is_set():
-        raise StoppedError
     hashed = xxh3_128()
     raw = _checked(tensor, size)
     for start in range(0, size, _CHUNK):
-        if stop.is_set():
-            raise StoppedError
         chunk = raw[start : start + _CHUNK]
         hashed.update(chunk)  # first, as the system's copy of it is then made from the cache
         file.write(chunk)
@@ -109,40 +100,3 @@ def _checked(tensor: Tensor, size: int) -> memoryview:
             remedy="give the bytes through as_bytes, in the announced dtype and shape",
         )
     return np.frombuffer(data, np.uint8).data if size else memoryview(b"")
-
-
-def beside(work: Callable[[threading.Event], None], meanwhile: Callable[[], None]) -> None:
-    """Do `work` in a thread of its own while `meanwhile` runs here; both are over afterwards.
-
-    Args:
-        work: called with an event: once it is set, the work is not wanted any more, and may raise `StoppedError`.
-        meanwhile: what is done in the calling thread. If it raises, the work is stopped, and that is the error.
-
-    Raises:
-        BaseException: what either of them raised, and an interrupt while the work is waited for.
-    """
-    stop = threading.Event()
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work(stop)
-        except BaseException as error:  # noqa: BLE001 - told in the caller's thread
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="tiedio-write")
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
-        meanwhile()
-        work(stop)
-        return
-    try:
-        meanwhile()
-        thread.join()
-    except BaseException:
-        stop.set()
-        thread.join()
-        raise
-    if failed:
-        raise failed[0]
