@@ -1,7 +1,7 @@
 """Where the time goes in the two targets that are not met: `python -m benchmarks.where`.
 
-It prints a Markdown table for the first `predict` after a load, whose parts are taken by the profiler, and one for the
-first training step. The page docs/benchmarks/README.md quotes both.
+It prints a Markdown table for the first `predict` after a load, whose parts are taken by the profiler, and one for what
+the first training step copies. The page docs/benchmarks/README.md quotes both.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import cProfile
 import pstats
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import tiedio
-from benchmarks.groups.training import prepare
 from benchmarks.harness import median
 from benchmarks.models import dense_stack, example
 
@@ -35,8 +35,8 @@ def main() -> None:
     """Prints both tables."""
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent / "results") as folder:
         print(_table(predict(Path(folder))))
-        print()
-        print(_table(step(Path(folder))))
+    print()
+    print(_table(copies()))
 
 
 def predict(folder: Path) -> dict[str, float]:
@@ -64,33 +64,19 @@ def _cumulative(profile: cProfile.Profile, file: str, function: str) -> float:
     return float(sum(row[3] for (name, _, own), row in stats.items() if name.endswith(file) and own == function))
 
 
-def step(folder: Path) -> dict[str, float]:
-    """Median seconds of training steps after a load, eight layers of 4096 with Adam's state, and of bare copies."""
-    path = folder / "step.safetensors"
-    prepare(4096, 0, {"tiedio": str(path), "keras": str(folder / "step.keras")})
+def copies() -> dict[str, float]:
+    """Median seconds of copying, into memory that is new to the process, what a first step of Adam has to copy."""
+    arrays = [np.ones(64 << 20, np.uint8) for _ in range(24)]  # eight kernels of 4096 x 4096, two moments each
     found: dict[str, list[float]] = {}
-    arrays = [np.ones(64 << 20, np.uint8) for _ in range(24)]
     for _ in range(_SAMPLES):
-        for name, mapped in (("mapped", True), ("`mmap=False`", False)):
-            model = tiedio.load(path, mmap=mapped)
-            given = example(model, 4)
-            for turn in ("first", "second"):
-                found.setdefault(f"{turn} step, {name}", []).append(_seconds(lambda m=model, x=given: _train(m, x)))  # type: ignore[misc]
-            del model
-        found.setdefault("copying 1.6 GB once, in 24 pieces, one thread", []).append(
-            _seconds(lambda: [array.copy() for array in arrays])
-        )
+        for threads in (1, 2):
+            with ThreadPoolExecutor(threads) as pool:
+                start = time.perf_counter()
+                kept = list(pool.map(np.copy, arrays))
+                label = f"copying 1.6 GB once, {threads} thread{'s' if threads > 1 else ''}"
+                found.setdefault(label, []).append(time.perf_counter() - start)
+                del kept
     return {label: median(samples) for label, samples in found.items()}
-
-
-def _train(model: Any, given: Any) -> None:
-    model.train_on_batch(given, np.zeros_like(given))
-
-
-def _seconds(act: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
 
 
 def _table(rows: Mapping[str, float]) -> str:
