@@ -157,6 +157,7 @@ def test_copies_of_a_variable_share_its_storage_whoever_asks_first(first: str) -
     third.__dict__.update(variable.__dict__)
     assert keras_api.give_storage(other if first == "copy" else variable, tf.ones((2, 3)))
     assert variable._value is other._value is third._value
+    assert not any(deferred._MARK in vars(one) for one in (variable, other, third))
     assert not keras_api.give_storage(third, tf.zeros((2, 3)))
     assert np.array_equal(third.numpy(), np.ones((2, 3)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -61,33 +62,22 @@ def save(
     metadata = snapshot.metadata()
     if snapshot.manifest.constants:
         warn_of_frozen_ties(snapshot.walk, stacklevel=2)
-    if not check or not _write_proved(snapshot, metadata, target, overwrite):
-        write_tensors(target, snapshot.renewed().tensors(), metadata, overwrite=overwrite)
-
-
-def _write_proved(snapshot: Snapshot, metadata: Mapping[str, str], target: str, overwrite: bool) -> bool:
-    """Writes the file, and runs the proof while the disk works on it.
-
-    Returns:
-        `False`, and nothing is written, if code that the proof runs (a constructor that draws from a generator of the
-        model, say) has changed a value meanwhile: what is proved does not depend on values, but the file has to have
-        them as the caller will find them.
-    """
-
-    def proof() -> None:
-        prove(snapshot, metadata)
-        if snapshot.has_moved():
-            raise _MovedError
-
+    proof = functools.partial(_prove_still, snapshot, metadata) if check else None
     try:
         write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof)
     except _MovedError:
-        return False
-    return True
+        # What is proved does not depend on values, but the file has to have them as the caller will find them.
+        write_tensors(target, snapshot.renewed().tensors(), metadata, overwrite=overwrite)
 
 
 class _MovedError(Exception):
-    pass
+    """Code that the proof runs (a constructor that draws from a generator of the model, say) has changed a value."""
+
+
+def _prove_still(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
+    prove(snapshot, metadata)
+    if snapshot.has_moved():
+        raise _MovedError
 
 
 def load(

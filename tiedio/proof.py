@@ -106,7 +106,7 @@ def _require_same_storage(live: Walk, rebuilt: Walk) -> None:
         shared.setdefault(id(keras_api.raw_value(group[0].variable)), []).append(group[0].path)
     found = {slot.path: slot.variable for slot in rebuilt.slots}
     for paths in shared.values():
-        if len({id(keras_api.raw_value(found[path])) for path in (paths if len(paths) > 1 else ())}) > 1:
+        if len(paths) > 1 and len({id(keras_api.raw_value(found[path])) for path in paths}) > 1:
             raise ModelError(
                 "two variables share the storage of one, set by hand, which would not come back",
                 path=paths[0],

@@ -28,9 +28,8 @@ def without_collections() -> Iterator[None]:
     threads may overlap; the last one to end puts the collector back as it was.
     """
     global _was_on
-    mine = (
-        object()
-    )  # an interrupt may come between any two lines: to leave twice, or without having entered, is nothing
+    # An interrupt may come between any two lines; to leave without having entered changes nothing.
+    mine = object()
     try:
         with _pause_lock:
             if not _pausing:

@@ -210,14 +210,6 @@ class Reader:
 
     def require_unchanged(self) -> None:
         """Raise if someone has written to the file since it was opened: what is read now may not go with its header."""
-        if self._file.closed:
-            raise PathError(
-                "cannot be read",
-                path=self._path,
-                expected="an open reader",
-                found="a closed one",
-                remedy="open it again",
-            )
         now = _stamp_of(self._file)
         if now != self._stamp:
             found = now[0] if now[0] != self._stamp[0] else "other"

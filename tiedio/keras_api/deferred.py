@@ -74,6 +74,7 @@ def give_storage(variable: Any, value: Any = None) -> bool:
 
 def _adopt(variable: Any, storage: Any) -> None:
     variable._value, variable._initializer = storage, None
+    vars(variable).pop(_MARK)  # what copied its attributes before has a mark of its own
 
 
 def _new_storage(variable: Any, deferral: Deferral, value: Any) -> Any:
