@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         BackendError,
         DamagedError,
         FormatError,
+        LimitError,
         MismatchError,
         ModelError,
         NoSuchFileError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
     from tiedio.frozen import FrozenTie, find_frozen_ties
     from tiedio.inspection import inspect, verify
+    from tiedio.limits import Limits
     from tiedio.manifest import Manifest, Tie
     from tiedio.report import Report
     from tiedio.serialization import serializable
@@ -50,6 +52,7 @@ __all__ = [
     "serializable",
     "find_frozen_ties",
     "FrozenTie",
+    "Limits",
     "Manifest",
     "Report",
     "Tie",
@@ -58,6 +61,7 @@ __all__ = [
     "BackendError",
     "FormatError",
     "DamagedError",
+    "LimitError",
     "MismatchError",
     "ModelError",
     "NoSuchFileError",
@@ -94,6 +98,7 @@ _HOMES = {
     "serializable": "tiedio.serialization",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",
+    "Limits": "tiedio.limits",
     "Manifest": "tiedio.manifest",
     "Report": "tiedio.report",
     "Tie": "tiedio.manifest",
@@ -101,6 +106,7 @@ _HOMES = {
     "BackendError": "tiedio.errors",
     "FormatError": "tiedio.errors",
     "DamagedError": "tiedio.errors",
+    "LimitError": "tiedio.errors",
     "MismatchError": "tiedio.errors",
     "ModelError": "tiedio.errors",
     "NoSuchFileError": "tiedio.errors",

@@ -106,6 +106,16 @@ class FormatError(TiedioError, ValueError):
     """
 
 
+class LimitError(FormatError):
+    """The file asks for more than a file of its size may; `limits=tiedio.Limits(...)` raises what is allowed.
+
+    Example:
+        >>> import tiedio
+        >>> issubclass(tiedio.LimitError, tiedio.FormatError)
+        True
+    """
+
+
 class DamagedError(FormatError):
     """Bytes of the file are not those that were written: its digests say so.
 
