@@ -16,6 +16,8 @@ import tiedio
 from tests.serialization_models import Keeps, Transposed, X, came_back, chain, given
 from tiedio import keras_api, pipeline, serialization
 from tiedio.errors import FormatError, ModelError
+from tiedio.limits import Limits
+from tiedio.structure.audit import Rules
 
 
 @tiedio.serializable(package="tests")
@@ -291,4 +293,4 @@ def test_a_file_whose_config_names_a_variable_that_is_not_there_is_refused(path:
     entry["config"]["value"] = {"$variable": "nowhere"}
     parsed = pipeline.Parsed(snapshot.manifest, snapshot.structure, snapshot.training, str(path))
     with pytest.raises(FormatError, match="names a variable"):
-        pipeline.restore(parsed, custom_objects={}, safe_mode=True, constant=lambda _: np.zeros(0), compile=False)
+        pipeline.restore(parsed, rules=Rules({}, True, Limits.off()), constant=lambda _: np.zeros(0), compile=False)

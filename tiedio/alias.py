@@ -10,6 +10,9 @@ from tiedio import arrays, describe, keras_api, slots
 from tiedio.errors import MismatchError, TiedioError, one_line
 from tiedio.manifest import Manifest, Variable
 
+_GAP = 10_000
+"""So far behind the end of a list a slot may be: what stands between is filled later, and a file can say anything."""
+
 Fresh = Callable[[Variable], Any]
 Revive = Callable[[Any], Any]
 
@@ -148,6 +151,8 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
     were besides (a tuple, say) is compared afterwards, like everything else.
     """
     mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
+    if slots.is_special(unquote(segments[0].removeprefix(mark))):
+        return None
     if not segments[0].startswith(mark) or any(segment.startswith(("@", "#")) for segment in segments):
         return None
     steps: tuple[slots.Step, ...] = (("attribute", unquote(segments[0].removeprefix(mark))),)
@@ -157,6 +162,8 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
             slots.put(owner, steps, [] if segment.isdigit() else {})
         container = arrays.unwrapped(slots.get(owner, steps))
         if segment.isdigit() and isinstance(container, list):
+            if len(segment) > 7 or int(segment) > len(container) + _GAP:
+                return None
             while len(container) <= int(segment):
                 list.append(container, None)  # what comes before it may be filled later
             steps = (*steps, ("index", int(segment)))

@@ -13,12 +13,14 @@ from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
 from tiedio.frozen import warn_of_frozen_ties
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
+from tiedio.limits import Limits
 from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
 from tiedio.pipeline import Parsed, Snapshot, fill, restore, take_snapshot
 from tiedio.proof import prove
 from tiedio.report import Report
 from tiedio.roots import as_given, as_roots
+from tiedio.structure.audit import Rules
 from tiedio.weights import take_weights
 
 SUFFIX = ".safetensors"
@@ -88,6 +90,7 @@ def load(
     safe_mode: bool = True,
     mmap: bool = True,
     verify: bool = False,
+    limits: Limits | None = None,
 ) -> Any:
     """Loads what `save` wrote: variables that were one object are one object again.
 
@@ -95,17 +98,19 @@ def load(
         path: a file written by `tiedio.save`.
         custom_objects: classes and functions by registered name, beside those registered with Keras.
         compile: whether models that were compiled are compiled again, with their optimizers' state.
-        safe_mode: whether Python code in the file (lambdas) is refused.
+        safe_mode: whether Python code in the file (lambdas) is refused, and what would read other files.
         mmap: whether variables share the file's pages, copy on write, instead of copying them. Pass `False`
             for a file that others change in place.
         verify: whether every byte of the file is compared with the digests in it, before anything is made of it.
+        limits: what the file may ask for; default: what fits its size, see `tiedio.Limits`.
 
     Returns:
         The model, or a dict of models if `save` was given one.
 
     Raises:
         NoSuchFileError: if there is no file.
-        FormatError: if the file is damaged, foreign or too new; a `DamagedError` if `verify` found it.
+        FormatError: if the file is damaged, foreign or too new; a `DamagedError` if `verify` found it; a `LimitError`
+            if it asks for more than its size allows.
         UnregisteredError: if it names classes that are not known here; all of them are told at once.
         UnsafeError: if it holds code and `safe_mode` is on.
         RebuildError: if a class can no longer be made from its config.
@@ -121,6 +126,7 @@ def load(
     """
     name = _checked_source(path)
     with open_reader(name, mmap=mmap, verify=verify) as reader:
+        caps = (limits or Limits()).for_file(reader.header.file_size)
         manifest = manifest_of(reader.header, name)
         _require_structure(reader.header.metadata, name)
         parsed = Parsed.of(
@@ -132,8 +138,7 @@ def load(
         with session.untouched_randomness(), session.without_collections():
             restored = restore(
                 parsed,
-                custom_objects=custom_objects or {},
-                safe_mode=safe_mode,
+                rules=Rules.of(manifest, custom_objects or {}, safe_mode, caps),
                 constant=reader.bytes_of,
                 compile=compile,
                 read=reader.bytes_of,

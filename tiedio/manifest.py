@@ -47,6 +47,10 @@ class Slot:
     path: str
     view: View | None = None
 
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that the slot shows of a variable of this shape."""
+        return shape if self.view is None else self.view.result_shape(shape)
+
 
 @dataclass(frozen=True, slots=True)
 class Tie:

@@ -34,13 +34,16 @@ from tiedio.guarding import guard_ties
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
 from tiedio.structure import shape
-from tiedio.structure.audit import audit
+from tiedio.structure.audit import Rules, audit_file
+from tiedio.structure.meter import meter_for
 from tiedio.structure.rebuild import Rebuilder
 from tiedio.structure.refusals import refuse_in_compile, refuse_lambdas
 from tiedio.structure.table import tabulate
 
 Roots = Mapping[str | None, Any]
 Read = Callable[[str], np.ndarray[Any, Any]]
+
+_OF_THE_FILE = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +186,7 @@ def _dtype_name(value: Any) -> str:
 def restore(
     parsed: Parsed,
     *,
-    custom_objects: Mapping[str, Any],
-    safe_mode: bool,
+    rules: Rules,
     constant: Callable[[str], np.ndarray[Any, Any]],
     compile: bool,
     foreign: Mapping[int, Any] | None = None,
@@ -196,8 +198,7 @@ def restore(
 
     Args:
         parsed: the file.
-        custom_objects: classes and functions by name.
-        safe_mode: whether code in the file is refused.
+        rules: what the file is checked by before anything is made of it.
         constant: the bytes of a constant by its name.
         compile: whether models are compiled.
         foreign: objects and variables, by identity, that belong to another model and must not be in this one.
@@ -207,7 +208,7 @@ def restore(
         share: whether variables may share these bytes.
 
     Raises:
-        UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
+        LimitError, UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
     if keras_api.get_global("stateless_scope") is not None:
         raise RebuildError(
@@ -217,11 +218,15 @@ def restore(
             found="a scope that is open in this thread",
             remedy="load, save or clone before the scope is entered",
         )
+    meter = meter_for(parsed.manifest, parsed.structure, rules.limits, parsed.path)
     try:
-        return _restore(parsed, dict(custom_objects), safe_mode, constant, compile, foreign or {}, drawn, read, share)
-    except TiedioError:
-        raise
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        with keras_api.metered(meter):
+            return _restore(parsed, rules, constant, compile, foreign or {}, drawn, read, share)
+    except Exception as error:
+        if meter is not None and meter.refusal is not None:
+            raise meter.refusal from None  # Keras may have wrapped it
+        if isinstance(error, TiedioError) or not isinstance(error, _OF_THE_FILE):
+            raise
         # What code of Keras and of the user raises is told by the rebuilder; what is left is the file's.
         raise FormatError(
             "the structure of the file cannot be followed",
@@ -234,8 +239,7 @@ def restore(
 
 def _restore(
     parsed: Parsed,
-    custom_objects: dict[str, Any],
-    safe_mode: bool,
+    rules: Rules,
     constant: Callable[[str], np.ndarray[Any, Any]],
     compile: bool,
     foreign: Mapping[int, Any],
@@ -246,10 +250,8 @@ def _restore(
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
     regularizers = [[v.regularizer, v.constraint] for v in manifest.variables]
-    # What an object's own code makes is not made from the file; it is audited if it has to be, after all.
-    from_file = [entry for entry in parsed.structure["objects"] if not entry["found_at"]]
-    named = [from_file, parsed.structure["nodes"], compiled, regularizers]
-    audit(named, custom_objects, safe_mode, parsed.path)
+    places = [record.path for record in manifest.objects]
+    audit_file(parsed.structure, compiled, regularizers, places, rules, parsed.path)
     constants = {spec.name: spec for spec in manifest.constants}
     stored = _stored(manifest, compile)
     number = {record.path: n for n, record in enumerate(manifest.objects)}
@@ -297,9 +299,8 @@ def _restore(
             waiting = stack.enter_context(keras_api.without_values(values.zeros))
         rebuilder = Rebuilder(
             parsed.structure,
-            [record.path for record in manifest.objects],
-            custom_objects=custom_objects,
-            safe_mode=safe_mode,
+            places,
+            rules=rules,
             variable=stand_in,
             constant=read_constant,
             foreign=foreign,
@@ -429,7 +430,7 @@ def _stored(manifest: Manifest, compile: bool) -> tuple[Stored, ...]:
 
 def _spec_of(spec: Variable, slot: Slot) -> Variable:
     """The record of a variable, with the shape that a slot shows."""
-    return spec if slot.view is None else dataclasses.replace(spec, shape=slot.view.result_shape(spec.shape))
+    return spec if slot.view is None else dataclasses.replace(spec, shape=slot.shape_of(spec.shape))
 
 
 def _fresh(spec: Variable) -> Any:

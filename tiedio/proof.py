@@ -14,10 +14,12 @@ from tiedio.container.single import as_bytes
 from tiedio.custom import custom_objects_of, lambdas_of
 from tiedio.errors import ModelError, TiedioError
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
+from tiedio.limits import Limits
 from tiedio.manifest import Manifest
 from tiedio.pipeline import Parsed, Restored, Snapshot, fill, restore
 from tiedio.slots import Walk
 from tiedio.structure import hidden
+from tiedio.structure.audit import Rules
 from tiedio.structure.table import tabulate
 
 
@@ -78,8 +80,7 @@ def rebuild(
         warnings.simplefilter("ignore")
         restored = restore(
             parsed,
-            custom_objects=custom,
-            safe_mode=False,
+            rules=Rules(custom, safe_mode=False, limits=Limits.off()),
             constant=read,
             compile=bool(snapshot.training["models"]),
             foreign={id(value): value for value in snapshot.parts()},

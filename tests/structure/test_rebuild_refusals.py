@@ -12,6 +12,8 @@ import pytest
 
 from tiedio import slots, strict_json
 from tiedio.errors import RebuildError
+from tiedio.limits import Limits
+from tiedio.structure.audit import Rules
 from tiedio.structure.rebuild import Rebuilder
 from tiedio.structure.table import tabulate
 
@@ -37,8 +39,7 @@ def rebuilder(
     return Rebuilder(
         record,
         [found.path for found in walk.objects],
-        custom_objects=CUSTOM,
-        safe_mode=True,
+        rules=Rules(CUSTOM, safe_mode=True, limits=Limits().for_file(1 << 20)),
         variable=variable,
         constant=lambda name: np.array(found.constants[name]),
     )

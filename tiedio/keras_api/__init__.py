@@ -56,6 +56,7 @@ from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to
 from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
+from tiedio.keras_api.metering import metered
 from tiedio.keras_api.objects import (
     Graph,
     auto_config,
@@ -145,6 +146,7 @@ __all__ = [
     "set_object_facts",
     "set_policy",
     "mark_built",
+    "metered",
     "built_by_default",
     "get_global",
     "has_drawn_seed",

@@ -8,6 +8,7 @@ makes it four times cheaper, and what users see as the name is set afterwards.
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from types import MethodType
 from typing import Any
 
 from tiedio.keras_api.classes import RandomInitializer, backend, keras
+from tiedio.keras_api.metering import active_meter
 
 # TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path that it was made in;
 # `BaseResourceVariable.name` reads this attribute (TensorFlow 2.21).
@@ -27,6 +29,8 @@ Zeros = Callable[[Any, str], Any]
 _MARK = "_tiedio_deferral"
 _ONE_NAME = "Variable"
 _making = threading.RLock()
+# They give the same whenever they run, so they run when somebody asks: an identity of 60,000 takes 14 GiB.
+_CONSTANTS = (keras.initializers.Ones, keras.initializers.Constant, keras.initializers.Identity)
 
 
 @dataclass(slots=True)
@@ -159,16 +163,34 @@ _original: Any = backend.Variable._initialize_with_initializer
 def _initialize_lazily(self: Any, initializer: Any) -> None:
     # Values come from the file: drawing random numbers or writing zeros would be thrown away. Any other
     # initializer runs, since layers may read what it gives (masks, scales) while they build.
-    zeros = _active.zeros
-    if zeros is None or not isinstance(initializer, (RandomInitializer, keras.initializers.Zeros)):
+    value = _value_of(initializer)
+    waits = value is not None and _can_wait(self)
+    meter = active_meter()
+    if meter is not None:
+        meter.variable(tuple(self._shape), self._dtype, waits)
+    if value is None:
         MethodType(_original, self)(initializer)
-    elif _can_wait(self):
+    elif waits:
         vars(self).pop("_value", None)
-        setattr(self, _MARK, Deferral(self._trainable, _device(), zeros))
+        setattr(self, _MARK, Deferral(self._trainable, _device(), value))
         assert _active.waiting is not None
         _active.waiting.append(weakref.ref(self))
     else:
-        self._initialize(zeros(tuple(self._shape), self._dtype))
+        self._initialize(value(tuple(self._shape), self._dtype))
+
+
+def _value_of(initializer: Any) -> Zeros | None:
+    """What a variable with this initializer has until its value is there; `None`: what the initializer gives now."""
+    if _active.zeros is None:
+        return None
+    if isinstance(initializer, (RandomInitializer, keras.initializers.Zeros)):
+        return _active.zeros
+    return functools.partial(_constant_of, initializer) if type(initializer) in _CONSTANTS else None
+
+
+def _constant_of(initializer: Any, shape: Any, dtype: str) -> Any:
+    """What an initializer gives that always gives the same: run only when somebody asks."""
+    return keras.ops.convert_to_tensor(initializer(shape, dtype=dtype))
 
 
 def _can_wait(variable: Any) -> bool:

@@ -1,6 +1,6 @@
 """Slots: the places that hold a variable. `walking` finds them, `steps` gets and sets what stands there."""
 
-from tiedio.slots.steps import get, locate, put
+from tiedio.slots.steps import get, is_special, locate, put
 from tiedio.slots.walking import (
     MISSING,
     FoundObject,
@@ -30,6 +30,7 @@ __all__ = [
     "classify",
     "escape",
     "get",
+    "is_special",
     "is_variable",
     "join",
     "leaves",

@@ -46,8 +46,13 @@ def locate(owner: Any, segments: list[str]) -> tuple[Step, ...] | None:
 def get(owner: Any, steps: Iterable[Step]) -> Any:
     """What `owner` holds at the end of `steps`, or `MISSING`."""
     value = owner
+    before = ""
     for kind, key in steps:
-        value = _get(arrays.unwrapped(value), kind, key)
+        value = arrays.unwrapped(value)
+        # As the walk goes: through containers and plain objects, and not into classes, functions or modules.
+        if kind == "attribute" and value is not owner and before != "node" and classify(type(value)) != "plain":
+            return MISSING
+        value, before = _get(value, kind, key), kind
         if value is MISSING:
             break
     return value
@@ -61,6 +66,8 @@ def _get(value: Any, kind: str, key: Any) -> Any:
     if kind == "key":
         return value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
     if kind == "member":
+        if not isinstance(value, (set, frozenset)):
+            return MISSING
         found = [part for part in value if getattr(part, "name", None) == key]
         return found[0] if len(found) == 1 else MISSING
     if kind == "store":
@@ -74,6 +81,11 @@ def _get(value: Any, kind: str, key: Any) -> Any:
     if kind == "node":
         return graph.nodes[key].arguments if key < len(graph.nodes) else MISSING
     return graph.operations[key] if key < len(graph.operations) else MISSING
+
+
+def is_special(name: Any) -> bool:
+    """Whether a name has a meaning to Python itself (`__class__`, `__dict__`)."""
+    return isinstance(name, str) and name.startswith("__") and name.endswith("__")
 
 
 def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
@@ -102,6 +114,14 @@ def _put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
             expected="a container that takes it",
             found="nothing",
             remedy="let the class's own code make this place",
+        )
+    if kind == "attribute" and is_special(key):
+        raise ModelError(
+            "a name of Python's own is no place for a weight or a layer",
+            path=key[:80],
+            expected="the name of an attribute",
+            found=f"{key[:80]!r}",
+            remedy="call the attribute something else",
         )
     if kind == "attribute":
         keras_api.set_attribute(container, key, value)

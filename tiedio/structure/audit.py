@@ -1,181 +1,326 @@
-"""Before anything is made: every class and function that a table names is looked up, and all unknown ones are told.
+"""Before anything is made: all that a file names is looked up and judged, and all that it asks for is counted.
 
-An allowlist: what Keras exports for models, classes of Keras and KerasHub, what the caller registered or
-passed. No module that a file names is imported, except those two libraries.
+An allowlist (`tiedio.structure.allowed`) and caps (`tiedio.limits`). Nothing that a file names is imported or called;
+if it names KerasHub, that is imported, as a whole, once everything else has passed.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tiedio import keras_api
-from tiedio.errors import DAMAGED, FormatError, UnregisteredError, UnsafeError
+from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
+from tiedio.limits import Limits
+from tiedio.manifest import SAFETENSORS_CODES, Manifest
+from tiedio.structure.allowed import Named, Refusal, file_arguments, is_of_a_library, judge, resolve
 
-# Modules of Keras's public API whose functions only compute; loaders, downloads and the like are elsewhere.
-_FUNCTION_MODULES = (
-    "keras.activations", "keras.losses", "keras.metrics", "keras.initializers", "keras.regularizers",
-    "keras.constraints", "keras.ops", "keras.random",
-)  # fmt: skip
-_SPECIAL = {
-    "__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"
-}  # fmt: skip
-_TRUSTED = ("keras", "keras_hub")
-_MAX_DEPTH = 200
+# What Keras revives from plain values under names that are no class's.
+_VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}  # fmt: skip
+_PAIRS = ("$dict", "$ordered")
+_FIELDS = {"module", "class_name", "config", "registered_name"}
+_HUB = "keras_hub"
+_SHOWN = 20
+
+# Integers that name no size: however large they are, nothing grows with them.
+_NO_SIZES = frozenset({
+    "seed", "salt", "decay_steps", "first_decay_steps", "initial_decay_steps", "warmup_steps", "boundaries",
+    "transition_steps", "ema_overwrite_frequency", "gradient_accumulation_steps", "dynamic_growth_steps",
+})  # fmt: skip
+# Integers from which a constructor of Keras makes a Python list at once.
+_LISTS = {"num_thresholds": 100_000, "ngrams": 1_000, "indices_or_sections": 10_000, "num_oov_indices": 100_000}
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A class or function that a config names, and where."""
+class Found:
+    """One thing that is not as it must be: `kind` is `unknown`, `unsafe`, `misplaced`, `damaged` or a limit's name."""
 
-    where: str
-    module: str | None
-    class_name: str
-    registered_name: str | None
-    function: str | None
+    kind: str
+    text: str
+    where: str = ""
 
 
-def audit(record: Any, custom_objects: Mapping[str, Any], safe_mode: bool, path: str) -> None:
-    """Checks a table before it is built.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an audit goes by.
 
     Args:
-        record: the structure of the file, or any part of it that is going to be revived.
         custom_objects: what the caller passed, by name.
-        safe_mode: whether code in the file is refused.
+        safe_mode: whether code in the file, and what reads other files, is refused.
+        limits: what a file of this size may ask for.
+        sizes: sides of the tensors in the file: an integer that is one of them is no lie.
+    """
+
+    custom_objects: Mapping[str, Any]
+    safe_mode: bool
+    limits: Limits
+    sizes: frozenset[int] = frozenset()
+
+    @staticmethod
+    def of(manifest: Manifest, custom_objects: Mapping[str, Any], safe_mode: bool, limits: Limits) -> Rules:
+        """The rules for a file with this manifest; a tensor without items may claim any side."""
+        sides = frozenset(side for spec in manifest.tensors if 0 not in spec.shape for side in spec.shape)
+        return Rules(custom_objects, safe_mode, limits, sides)
+
+
+def audit_file(
+    structure: Mapping[str, Any], training: Any, variables: Any, places: Iterable[str], rules: Rules, path: str
+) -> None:
+    """Checks all of a file that may be revived.
+
+    Args:
+        structure: the table of the file.
+        training: how its models are compiled.
+        variables: regularizers and constraints of its variables.
+        places: the path of each object, by number, for errors.
+        rules: what it is checked by.
         path: the file, for errors.
 
     Raises:
-        FormatError: if it nests too deep.
-        UnsafeError: if it holds a lambda and `safe_mode` is on.
+        LimitError: if it asks for more than the limits allow.
+        FormatError: if it nests a layer in a configuration, or calls an operation without a tensor.
+        UnsafeError: if it holds code, or names files, and safe mode is on.
         UnregisteredError: naming every class and function that is not known here.
     """
-    named = list(_names(record, path))
-    lambdas = sorted({n.where for n in named if n.class_name == "__lambda__"})
-    if lambdas and safe_mode:
-        raise UnsafeError(
-            "the file holds Python code (a lambda)",
-            path=path,
-            expected="no code in safe mode",
-            found=", ".join(lambdas[:20]),
-            remedy="use a named, registered function instead; or, if you trust the file, pass safe_mode=False",
-        )
-    unknown = sorted({_title(n) for n in named if not _is_known(n, custom_objects)})
-    if unknown:
-        raise UnregisteredError(
-            f"{len(unknown)} class{'es' if len(unknown) > 1 else ''} or functions are not known here"
-            if len(unknown) > 1
-            else "a class or function is not known here",
-            path=path,
-            expected="classes of Keras, registered ones, or ones passed as custom_objects",
-            found=", ".join(unknown),
-            remedy="import the code that defines them and register them with"
-            " @keras.saving.register_keras_serializable(), or pass custom_objects={name: class}",
-        )
+    objects, nodes = structure["objects"], structure["nodes"]
+    _require_count(len(objects) + len(nodes), rules.limits, path)
+    entries = list(zip(objects, places, strict=True))
+    found = [problem for entry, place in entries for problem in _entry_problems(entry, place or "the model", rules)]
+    found += [problem for node in nodes for problem in _node_problems(node, rules)]
+    found += [*_problems(training, "@compile", rules), *_problems(variables, "a variable", rules)]
+    _raise(found, path)
+    if any(problem.kind == "hub" for problem in found):
+        importlib.import_module(_HUB)  # now every other name has passed, and this one is ours
+        audit_file(structure, training, variables, [place for _, place in entries], rules, path)
+
+
+def audit_object(entry: Mapping[str, Any], place: str, rules: Rules) -> None:
+    """Checks an object once more that turned out to have to be made: now its class has to be known."""
+    _raise(list(_entry_problems({**entry, "found_at": []}, place, rules)), place)
 
 
 def class_of(reference: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
     """The class that a table's `class` entry names, or `None`."""
-    return _resolve(
-        Named("", reference["module"], reference["class_name"], reference["registered_name"], None), custom_objects
-    )
+    return resolve(_object_named(reference, ""), custom_objects)
 
 
-def _names(record: Any, path: str) -> Iterator[Named]:
-    """Every dict in the record that Keras would revive, by an explicit stack."""
-    stack: list[tuple[Any, str, int]] = [(record, "", 0)]
+def _object_named(reference: Mapping[str, Any], where: str) -> Named:
+    module, name, registered = (reference[key] for key in ("module", "class_name", "registered_name"))
+    return Named(where, module, name, registered, as_object=True)
+
+
+def _require_count(count: int, limits: Limits, path: str) -> None:
+    assert limits.objects is not None
+    if count > limits.objects:
+        raise LimitError(
+            "the file has more objects than its size allows",
+            path=path,
+            expected=f"at most {limits.objects:,} objects and calls",
+            found=f"{count:,}",
+            remedy=f"if you trust the file: limits=tiedio.Limits(objects={count})",
+        )
+
+
+# --- what is wrong ------------------------------------------------------------------------------------
+
+
+def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
+    named = _object_named(entry["class"], place)
+    config = entry.get("config")
+    found = resolve(named, rules.custom_objects)
+    if found is None and entry["found_at"]:
+        # Its owner's code makes it. If that does not, its class will have to be known: `audit_object`.
+        yield from (p for p in _config_problems(entry, place, rules) if p.kind not in ("unknown", "hub"))
+        return
+    refusal = judge(named, found, rules.custom_objects, rules.safe_mode)
+    yield from _told(named, refusal)
+    if entry["kind"] == "object" and found in (keras_api.Sequential, keras_api.Functional, keras_api.Model):
+        yield Found("damaged", f"{named.title} as a single object", place)
+    yield from _config_problems(entry, place, rules)
+    if isinstance(config, dict) and is_of_a_library(found):
+        yield from _file_problems(named, config, rules)
+
+
+def _config_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
+    skipped = ("class", "held", "found_at", "layers", "operations", "nodes", "seeds")
+    yield from _problems({key: value for key, value in entry.items() if key not in skipped}, place, rules)
+
+
+def _node_problems(node: Mapping[str, Any], rules: Rules) -> Iterator[Found]:
+    if "args" in node:
+        arguments = [node["args"], node.get("kwargs")]
+        if not node.get("input") and not _mentions(arguments, "$tensor"):
+            yield Found("damaged", "a call without a tensor, which would run at once", f"a call of {node['operation']}")
+        yield from _problems(arguments, f"a call of object {node['operation']}", rules)
+
+
+def _mentions(value: Any, key: str) -> bool:
+    stack = [value]
     while stack:
-        value, where, depth = stack.pop()
-        if depth > _MAX_DEPTH:
-            raise FormatError(
-                "the structure nests too deep",
-                path=path,
-                expected=f"at most {_MAX_DEPTH} levels",
-                found="more levels",
-                remedy=DAMAGED,
-            )
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(item)
+        elif isinstance(item, dict):
+            if key in item:
+                return True
+            stack.extend(item.values())
+    return False
+
+
+def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
+    """What is wrong in a value that is revived, found by an explicit stack."""
+    limits = rules.limits
+    assert limits.depth is not None
+    stack: list[tuple[Any, str, int, str]] = [(record, place, 0, "")]
+    while stack:
+        value, where, depth, key = stack.pop()
+        if isinstance(value, bool) or value is None or isinstance(value, (str, float)):
+            continue
+        if isinstance(value, int):
+            yield from _integer_problems(value, key, where, rules)
+            continue
+        if depth > limits.depth:
+            yield Found("depth", f"more than {limits.depth:,} levels", where)
+            return
         if isinstance(value, list):
-            stack.extend((item, where, depth + 1) for item in value)
-        elif isinstance(value, dict):
-            value = _spelled_out(value)
-            name = value.get("class_name")
-            inside = value.get("name") if isinstance(value.get("name"), str) else where
-            if isinstance(name, str) and ("config" in value or "module" in value):
-                config = value.get("config")
-                inner = config.get("name") if isinstance(config, dict) else None
-                inside = inner if isinstance(inner, str) else inside
-                yield Named(
-                    str(inside),
-                    _text(value.get("module")),
-                    name,
-                    _text(value.get("registered_name")),
-                    config if name == "function" and isinstance(config, str) else None,
-                )
-            stack.extend((item, str(inside), depth + 1) for item in value.values())
+            stack.extend((item, where, depth + 1, key) for item in value)
+            continue
+        value = spelled_out(value)
+        name = value.get("class_name")
+        inside = where
+        if isinstance(name, str) and ("config" in value or "module" in value):
+            config = value.get("config")
+            own = config.get("name") if isinstance(config, dict) else None
+            inside = own if isinstance(own, str) and own else where
+            yield from _named_problems(value, inside, rules)
+        # The key of a list, a tuple or a pair is that of the argument they are in.
+        stack.extend((item, inside, depth + 1, key if name.startswith("$") else name) for name, item in value.items())
 
 
-def _spelled_out(value: dict[str, Any]) -> dict[str, Any]:
+def spelled_out(value: dict[str, Any]) -> dict[str, Any]:
     """A dict that is written as pairs, as the dict that it decodes to; keys that are no strings name nothing."""
-    pairs = value.get("$dict")
-    if len(value) != 1 or not isinstance(pairs, list):
+    key = next((one for one in _PAIRS if one in value), None)
+    pairs = value.get(key) if key is not None and len(value) == 1 else None
+    if not isinstance(pairs, list):
         return value
     named = {p[0]: p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and isinstance(p[0], str)}
     rest = [p for p in pairs if not (isinstance(p, list) and len(p) == 2 and isinstance(p[0], str))]
     return {**named, "$rest": rest}
 
 
+def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
+    """What is wrong with a part of a configuration that Keras would revive."""
+    name, config = value["class_name"], value.get("config")
+    if name == "__lambda__":
+        if rules.safe_mode:
+            yield Found("unsafe", "Python code (a lambda)", where)
+        return
+    if name in _VALUES:
+        dtype = config.get("dtype") if isinstance(config, dict) else None
+        if isinstance(dtype, str) and dtype not in SAFETENSORS_CODES and dtype != "string":
+            yield Found("damaged", f"a value of dtype {dtype[:40]!r}", where)
+        return
+    registered = value.get("registered_name", name)  # as Keras takes it
+    named = Named(
+        where,
+        _text(value.get("module")),
+        name,
+        _text(registered),
+        config if name == "function" and isinstance(config, str) else None,
+    )
+    found = resolve(named, rules.custom_objects)
+    yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
+    if found is not None and is_of_a_library(found):
+        beside = sorted(value.keys() - _FIELDS - {"$rest"})
+        if beside:
+            yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
+        if isinstance(config, dict):
+            yield from _file_problems(named, spelled_out(config), rules)
+
+
+def _told(named: Named, refusal: Refusal | None) -> Iterator[Found]:
+    if refusal is None:
+        return
+    names_hub = refusal.kind == "unknown" and (named.module or "").partition(".")[0] == _HUB
+    if names_hub and _HUB not in sys.modules and importlib.util.find_spec(_HUB) is not None:
+        yield Found("hub", named.title, named.where)
+    else:
+        yield Found(refusal.kind, refusal.why or named.title, named.where)
+
+
+def _file_problems(named: Named, config: Mapping[str, Any], rules: Rules) -> Iterator[Found]:
+    for name in file_arguments(config) if rules.safe_mode else ():
+        yield Found("unsafe", f"{named.title}({name}={str(config[name])[:60]!r}): a file or an address", named.where)
+
+
+def _integer_problems(value: int, key: str, where: str, rules: Rules) -> Iterator[Found]:
+    assert rules.limits.integer is not None
+    if key in _LISTS and abs(value) > min(_LISTS[key], rules.limits.integer):
+        limit = min(_LISTS[key], rules.limits.integer)
+        yield Found("integer", f"{key} = {value:,} (at most {limit:,})", where)
+    elif abs(value) > rules.limits.integer and value not in rules.sizes and key not in _NO_SIZES:
+        yield Found("integer", f"{key or 'a number'} = {value:,} (at most {rules.limits.integer:,})", where)
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _title(named: Named) -> str:
-    return named.function or named.registered_name or f"{named.module}.{named.class_name}"
+# --- how it is told -----------------------------------------------------------------------------------
 
 
-def _is_known(named: Named, custom_objects: Mapping[str, Any]) -> bool:
-    if named.class_name == "__lambda__" or named.class_name in _SPECIAL:
-        return True
-    return _resolve(named, custom_objects) is not None
+def _raise(found: list[Found], path: str) -> None:
+    """Raises the one error that tells of all problems, what is most dangerous first."""
+    kinds = {problem.kind for problem in found}
+    unknown = sorted({problem.text for problem in found if problem.kind == "unknown"})
+    for kind, limit in (("depth", "depth"), ("integer", "integer")):
+        if kind in kinds:
+            raise LimitError(
+                f"a configuration goes beyond a limit ({kind})",
+                path=path,
+                expected="a configuration within limits that fit the size of the file",
+                found=_listed(found, kind),
+                remedy=f"if you trust the file: limits=tiedio.Limits({limit}=...)",
+            )
+    if "unsafe" in kinds:
+        raise UnsafeError(
+            "the file asks for what could run code or read other files",
+            path=path,
+            expected="neither code nor names of files in safe mode",
+            found=_listed(found, "unsafe") + (f"; not known here: {_joined(unknown)}" if unknown else ""),
+            remedy="use named, registered functions; or, if you trust the file, pass safe_mode=False",
+        )
+    for kind, what in (("misplaced", "a layer is written inside a configuration"), ("damaged", "a strange value")):
+        if kind in kinds:
+            raise FormatError(
+                what,
+                path=path,
+                expected="a structure as tiedio.save writes it",
+                found=_listed(found, kind),
+                remedy=DAMAGED,
+            )
+    if unknown:
+        raise UnregisteredError(
+            f"{len(unknown)} classes or functions are not known here"
+            if len(unknown) > 1
+            else "a class or function is not known here",
+            path=path,
+            expected="classes of Keras, registered ones, or ones passed as custom_objects",
+            found=_joined(unknown),
+            remedy="import the code that defines them and register them with"
+            " @keras.saving.register_keras_serializable(), or pass custom_objects={name: class}",
+        )
 
 
-def _resolve(named: Named, custom_objects: Mapping[str, Any]) -> Any:
-    import keras
-
-    # Keras looks a function up by its own name and a class by its registered one.
-    name = named.function if named.class_name == "function" else named.registered_name
-    if name is not None:
-        found = keras.saving.get_registered_object(name, custom_objects=dict(custom_objects))
-        if found is not None:
-            return found
-    if named.module is None or named.module.partition(".")[0] not in (*_TRUSTED, "builtins"):
-        return None
-    if named.class_name == "function":
-        return _public_function(named)
-    public = keras_api.public_symbol(f"{named.module}.{named.class_name}")
-    if isinstance(public, type):
-        return public
-    return _library_class(named)
+def _listed(found: list[Found], kind: str) -> str:
+    texts = sorted({f"{problem.text} in {problem.where[:80]!r}" for problem in found if problem.kind == kind})
+    return _joined(texts)
 
 
-def _public_function(named: Named) -> Any:
-    modules = _FUNCTION_MODULES if named.module == "builtins" else (named.module,)
-    for module in modules:
-        if module in _FUNCTION_MODULES or (module or "").startswith("keras.ops."):
-            found = keras_api.public_symbol(f"{module}.{named.function}")
-            if found is not None:
-                return found
-    return None
-
-
-def _library_class(named: Named) -> Any:
-    """A class of Keras or KerasHub that is not exported, such as the operation behind `keras.ops.add`."""
-    assert named.module is not None
-    if named.module not in sys.modules:
-        try:
-            importlib.import_module(named.module)
-        except ImportError:
-            return None
-    found = vars(sys.modules[named.module]).get(named.class_name)
-    return found if isinstance(found, type) and issubclass(found, keras_api.KerasSaveable) else None
+def _joined(texts: list[str]) -> str:
+    shown = [text if len(text) <= 200 else text[:199] + "…" for text in texts[:_SHOWN]]
+    return ", ".join(shown) + (f", and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")

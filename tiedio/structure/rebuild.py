@@ -21,8 +21,7 @@ class Rebuilder:
     Args:
         record: the table, already audited.
         paths: canonical path of each object, by number, for errors.
-        custom_objects: classes and functions by name.
-        safe_mode: as in `load`.
+        rules: what the table was audited by.
         variable: canonical slot path → a stand-in for a live variable that is an argument of a node or constructor.
         constant: name of a constant → its NumPy array.
         foreign: objects, by identity, that belong to another model and must not be found.
@@ -34,8 +33,7 @@ class Rebuilder:
         record: Mapping[str, Any],
         paths: Sequence[str],
         *,
-        custom_objects: Mapping[str, Any],
-        safe_mode: bool,
+        rules: audit.Rules,
         variable: Fresh,
         constant: Fresh,
         foreign: Mapping[int, Any] | None = None,
@@ -46,7 +44,8 @@ class Rebuilder:
         self.steps: list[Any] = record["steps"]
         self.built_within = plan.built_within(self.entries, self.node_records)
         self.paths = paths
-        self.custom_objects, self.safe_mode = dict(custom_objects), safe_mode
+        self.rules = rules
+        self.custom_objects, self.safe_mode = dict(rules.custom_objects), rules.safe_mode
         self.objects: dict[int, Any] = {}
         self.nodes: dict[int, Any] = {}
         self.taken: dict[int, Any] = {}
@@ -151,7 +150,6 @@ class Rebuilder:
             # Made by its owner and built by the owner's first call; its layers are found only once it is built.
             self._guard(n, lambda: value.build(configs.decode(entry["shape"], {})))
         extras = entry.get("compile_arguments", {})
-        audit.audit(extras, self.custom_objects, self.safe_mode, self.paths[n] or "the model")
         self._guard(n, lambda: own_compile.set_extras(value, extras, self.revive))
         for position, (owner, _) in enumerate(entry["held"]):
             self._place(owner, n, position)
@@ -199,7 +197,7 @@ class Rebuilder:
     def _make(self, n: int) -> Any:
         entry = self.entries[n]
         if entry["found_at"]:
-            audit.audit(entry, self.custom_objects, self.safe_mode, self.paths[n] or "the model")
+            audit.audit_object(entry, self.paths[n] or "the model", self.rules)
         cls = audit.class_of(entry["class"], self.custom_objects)
         if cls is None:
             raise self._error(n, "the class is not known here")

@@ -1,0 +1,100 @@
+"""What a rebuild makes is told to a meter before it is made, so that a small file cannot ask for endless work.
+
+Read in Keras 3.15.1: every layer and operation passes `Operation.__init__`, every symbolic tensor
+`KerasTensor.__init__`, every unrolled loop `backend.rnn`; variables are told by `tiedio.keras_api.deferred`.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from tiedio.keras_api.classes import KerasTensor, Operation, backend, tree
+
+
+class Meter(Protocol):
+    """What is told; it raises to stop the rebuild."""
+
+    def operation(self) -> None:
+        """A layer or operation is going to be made."""
+
+    def tensor(self) -> None:
+        """A symbolic tensor is going to be made."""
+
+    def variable(self, shape: Sequence[int], dtype: str, waits: bool) -> None:
+        """A variable is going to be made; `waits` tells that it takes no memory until its value is there."""
+
+    def unrolled(self, steps: int) -> None:
+        """A loop over so many time steps is going to be unrolled."""
+
+
+class _Active(threading.local):
+    meter: Meter | None = None
+
+
+_active = _Active()
+_lock = threading.Lock()
+_count = 0
+_originals: dict[str, Callable[..., Any]] = {
+    "operation": Operation.__init__,
+    "tensor": KerasTensor.__init__,
+    "unrolled": backend.rnn,
+}
+
+
+def active_meter() -> Meter | None:
+    """The meter of the innermost block in this thread."""
+    return _active.meter
+
+
+@functools.wraps(_originals["operation"])
+def _operation(self: Any, name: Any = None) -> None:
+    # The very parameters: `Operation.__new__` asks for them by `getfullargspec`, which sees through no wrapper.
+    if _active.meter is not None:
+        _active.meter.operation()
+    _originals["operation"](self, name=name)
+
+
+@functools.wraps(_originals["tensor"])
+def _tensor(self: Any, *args: Any, **kwargs: Any) -> None:
+    if _active.meter is not None:
+        _active.meter.tensor()
+    _originals["tensor"](self, *args, **kwargs)
+
+
+@functools.wraps(_originals["unrolled"])
+def _rnn(step_function: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    if _active.meter is not None and kwargs.get("unroll"):
+        shape = tuple(tree.flatten(inputs)[0].shape)
+        steps = shape[0 if kwargs.get("time_major") else 1]
+        _active.meter.unrolled(0 if steps is None else int(steps))
+    return _originals["unrolled"](step_function, inputs, *args, **kwargs)
+
+
+@contextmanager
+def metered(meter: Meter | None) -> Iterator[None]:
+    """Inside the block `meter` is told of what this thread makes; `None` counts nothing."""
+    if meter is None:
+        yield
+        return
+    with _lock:
+        _change(+1)
+    before, _active.meter = _active.meter, meter
+    try:
+        yield
+    finally:
+        _active.meter = before
+        with _lock:
+            _change(-1)
+
+
+def _change(by: int) -> None:
+    global _count
+    _count += by
+    on = _count > 0
+    Operation.__init__ = _operation if on else _originals["operation"]
+    KerasTensor.__init__ = _tensor if on else _originals["tensor"]
+    backend.rnn = _rnn if on else _originals["unrolled"]
