@@ -17,15 +17,15 @@ class Limits:
     a process busy for hours. Whoever trusts a file that is refused raises the limit that the error names.
 
     Args:
-        memory: bytes that the texts of the header may take once they are parsed. Default: 48 MiB and 3 times the
-            size of the file.
-        objects: layers, models, metrics, operations and their calls. Default: 2,000 and one for each 16 KiB of the
-            file.
+        memory: bytes that the texts of the header may take once they are parsed, and values that initializers draw
+            only to be replaced. Default: 48 MiB and 3 times the size of the file.
+        objects: layers, models, metrics, operations and their calls, with 16 parts of configurations for each.
+            Default: 2,000 and one for each 16 KiB of the file.
         depth: levels of nesting in a configuration. Default: 200.
-        integer: the largest integer in a configuration that is no dimension of a stored tensor. Default: 1,048,576.
+        integer: the largest integer in a configuration that is no dimension of a stored tensor, and 10 to 1,000 times
+            as much as those from which Keras makes a list at once (`num_thresholds`). Default: 1,048,576.
         unlisted: bytes of variables whose values are not in the file, such as those of metrics. Default: 16 MiB and
             the size of the file.
-        steps: time steps of a recurrent layer that is unrolled. Default: 1,000.
 
     Example:
         >>> import tiedio
@@ -38,7 +38,6 @@ class Limits:
     depth: float | None = None
     integer: float | None = None
     unlisted: float | None = None
-    steps: float | None = None
 
     @staticmethod
     def off() -> Limits:
@@ -65,7 +64,6 @@ class Limits:
             "depth": 200,
             "integer": 1 << 20,
             "unlisted": 16 * _MIB + size,
-            "steps": 1_000,
         }
         given = {name: getattr(self, name) for name in defaults}
         return Limits(**{name: defaults[name] if value is None else value for name, value in given.items()})

@@ -249,9 +249,7 @@ def _restore(
 ) -> Restored:
     manifest = parsed.manifest
     compiled = parsed.training if compile else training.NOTHING.record
-    regularizers = [[v.regularizer, v.constraint] for v in manifest.variables]
-    places = [record.path for record in manifest.objects]
-    audit_file(parsed.structure, compiled, regularizers, places, rules, parsed.path)
+    audit_file(parsed.structure, compiled, manifest, rules, parsed.path)
     constants = {spec.name: spec for spec in manifest.constants}
     stored = _stored(manifest, compile)
     number = {record.path: n for n, record in enumerate(manifest.objects)}
@@ -299,7 +297,7 @@ def _restore(
             waiting = stack.enter_context(keras_api.without_values(values.zeros))
         rebuilder = Rebuilder(
             parsed.structure,
-            places,
+            [record.path for record in manifest.objects],
             rules=rules,
             variable=stand_in,
             constant=read_constant,

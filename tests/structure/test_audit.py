@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -14,9 +15,11 @@ import pytest
 import tiedio
 from tiedio.errors import LimitError, TiedioError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
+from tiedio.manifest import Manifest, Object
 from tiedio.structure.audit import Rules, audit_file, class_of
 
 FILE = "model.safetensors"
+NOTHING = Manifest(4, {}, (), (), ())
 
 
 class Mine(keras.layers.Layer):
@@ -40,7 +43,7 @@ def function(module: str, name: str) -> dict[str, Any]:
 def audit(record: Any, custom_objects: Mapping[str, Any], safe_mode: bool, path: str) -> None:
     """Audits parts of a configuration."""
     rules = Rules(custom_objects, safe_mode, Limits().for_file(0))
-    audit_file({"objects": [], "nodes": []}, record, [], [], rules, path)
+    audit_file({"objects": [], "nodes": []}, record, NOTHING, rules, path)
 
 
 def audit_objects(*configs: dict[str, Any], custom_objects: Mapping[str, Any] | None = None, **more: Any) -> None:
@@ -52,7 +55,9 @@ def audit_objects(*configs: dict[str, Any], custom_objects: Mapping[str, Any] | 
         for c in configs
     ]
     rules = Rules(custom_objects or {}, True, Limits().for_file(0))
-    audit_file({"objects": entries, "nodes": []}, [], [], [c["config"].get("name") for c in configs], rules, FILE)
+    names = [str(c["config"].get("name")) for c in configs]
+    objects = tuple(Object(name, "X", ()) for name in names)
+    audit_file({"objects": entries, "nodes": []}, [], dataclasses.replace(NOTHING, objects=objects), rules, FILE)
 
 
 DENSE = named("keras.layers", "Dense", {"units": 3, "name": "d"})

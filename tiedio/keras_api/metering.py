@@ -1,7 +1,7 @@
 """What a rebuild makes is told to a meter before it is made, so that a small file cannot ask for endless work.
 
 Read in Keras 3.15.1: every layer and operation passes `Operation.__init__`, every symbolic tensor
-`KerasTensor.__init__`, every unrolled loop `backend.rnn`; variables are told by `tiedio.keras_api.deferred`.
+`KerasTensor.__init__`; variables are told by `tiedio.keras_api.deferred`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from tiedio.keras_api.classes import KerasTensor, Operation, backend, tree
+from tiedio.keras_api.classes import KerasTensor, Operation
 
 
 class Meter(Protocol):
@@ -27,9 +27,6 @@ class Meter(Protocol):
     def variable(self, shape: Sequence[int], dtype: str, waits: bool) -> None:
         """A variable is going to be made; `waits` tells that it takes no memory until its value is there."""
 
-    def unrolled(self, steps: int) -> None:
-        """A loop over so many time steps is going to be unrolled."""
-
 
 class _Active(threading.local):
     meter: Meter | None = None
@@ -41,7 +38,6 @@ _count = 0
 _originals: dict[str, Callable[..., Any]] = {
     "operation": Operation.__init__,
     "tensor": KerasTensor.__init__,
-    "unrolled": backend.rnn,
 }
 
 
@@ -63,15 +59,6 @@ def _tensor(self: Any, *args: Any, **kwargs: Any) -> None:
     if _active.meter is not None:
         _active.meter.tensor()
     _originals["tensor"](self, *args, **kwargs)
-
-
-@functools.wraps(_originals["unrolled"])
-def _rnn(step_function: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-    if _active.meter is not None and kwargs.get("unroll"):
-        shape = tuple(tree.flatten(inputs)[0].shape)
-        steps = shape[0 if kwargs.get("time_major") else 1]
-        _active.meter.unrolled(0 if steps is None else int(steps))
-    return _originals["unrolled"](step_function, inputs, *args, **kwargs)
 
 
 @contextmanager
@@ -97,4 +84,3 @@ def _change(by: int) -> None:
     on = _count > 0
     Operation.__init__ = _operation if on else _originals["operation"]
     KerasTensor.__init__ = _tensor if on else _originals["tensor"]
-    backend.rnn = _rnn if on else _originals["unrolled"]

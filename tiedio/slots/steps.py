@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -88,6 +89,10 @@ def is_special(name: Any) -> bool:
     return isinstance(name, str) and name.startswith("__") and name.endswith("__")
 
 
+def _is_new_and_a_method(container: Any, name: str) -> bool:
+    return name not in attributes_of(container) and callable(inspect.getattr_static(type(container), name, None))
+
+
 def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
     """Makes `owner` hold `value` at the end of `steps`; the owner's tracker learns of it, its order does not.
 
@@ -115,12 +120,12 @@ def _put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
             found="nothing",
             remedy="let the class's own code make this place",
         )
-    if kind == "attribute" and is_special(key):
+    if kind == "attribute" and (is_special(key) or _is_new_and_a_method(container, key)):
         raise ModelError(
-            "a name of Python's own is no place for a weight or a layer",
+            "a method, or a name of Python's own, is no place for a weight or a layer",
             path=key[:80],
             expected="the name of an attribute",
-            found=f"{key[:80]!r}",
+            found=f"{key[:80]!r} of {type(container).__name__}",
             remedy="call the attribute something else",
         )
     if kind == "attribute":

@@ -13,7 +13,8 @@ from typing import Any
 
 from tiedio import keras_api
 
-LIBRARIES = ("keras", "keras_hub", "keras_nlp", "tensorflow", "tensorflow_text")
+HUB = "keras_hub"
+LIBRARIES = ("keras", HUB, "keras_nlp", "tensorflow", "tensorflow_text")
 """Packages that register classes and functions of their own: that they are registered makes nothing of them safe."""
 
 # Modules of Keras's public API whose functions only compute; loaders, downloads and the like are elsewhere.
@@ -22,7 +23,7 @@ _FUNCTION_MODULES = (
     "keras.constraints", "keras.ops", "keras.random",
 )  # fmt: skip
 # KerasHub registers all functions of its public modules, those that upload and train too.
-_REGISTERED_FUNCTIONS = frozenset({"keras_hub.src.utils.keras_utils.gelu_approximate"})
+_REGISTERED_FUNCTIONS = frozenset({"keras_hub>gelu_approximate", "keras_nlp>gelu_approximate"})
 
 _PARTS = (
     keras_api.keras.optimizers.Optimizer, keras_api.keras.optimizers.OptimizerMap, keras_api.LearningRateSchedule,
@@ -81,7 +82,7 @@ def resolve(named: Named, custom_objects: Mapping[str, Any]) -> Any:
         found = keras_api.keras.saving.get_registered_object(name, custom_objects=dict(custom_objects))
         if found is not None:
             return found
-    if named.module is None or named.module.partition(".")[0] not in (*LIBRARIES, "builtins"):
+    if _package(named.module) not in (*LIBRARIES, "builtins"):
         return None
     if named.class_name == "function":
         return _public_function(named)
@@ -119,8 +120,8 @@ def judge(named: Named, found: Any, custom_objects: Mapping[str, Any], safe_mode
     if not is_of_a_library(found):
         return None
     if isinstance(found, types.FunctionType):
-        registered = named.registered_name is not None and ">" in (named.function or "")
-        known = not registered or f"{found.__module__}.{found.__name__}" in _REGISTERED_FUNCTIONS
+        name = named.function or ""
+        known = ">" not in name or name in _REGISTERED_FUNCTIONS
         return None if known and named.class_name == "function" else Refusal("unknown")
     if not isinstance(found, type) or named.class_name == "function":
         return Refusal("unknown")
@@ -135,11 +136,22 @@ def judge(named: Named, found: Any, custom_objects: Mapping[str, Any], safe_mode
 
 def is_of_a_library(found: Any) -> bool:
     """Whether a class or function belongs to one of the libraries whose registered names prove nothing."""
-    return (getattr(found, "__module__", None) or "").partition(".")[0] in LIBRARIES
+    return _package(getattr(found, "__module__", None)) in LIBRARIES
+
+
+def waits_for_hub(named: Named) -> bool:
+    """Whether a name may be one of KerasHub's, which is not imported yet."""
+    if HUB in sys.modules or (named.function is not None and named.function not in _REGISTERED_FUNCTIONS):
+        return False
+    return _package(named.module) == HUB or (named.function or named.registered_name or "").startswith(f"{HUB}>")
+
+
+def _package(module: str | None) -> str:
+    return (module or "").partition(".")[0]
 
 
 def _hub_parts() -> tuple[type, ...]:
-    hub = sys.modules.get("keras_hub")
+    hub = sys.modules.get(HUB)
     return () if hub is None else (hub.samplers.Sampler,)
 
 

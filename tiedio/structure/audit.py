@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,31 +18,38 @@ from tiedio import keras_api
 from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
-from tiedio.structure.allowed import Named, Refusal, file_arguments, is_of_a_library, judge, resolve
+from tiedio.structure.allowed import HUB, Named, Refusal, file_arguments, is_of_a_library, judge, resolve, waits_for_hub
 
 # What Keras revives from plain values under names that are no class's.
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}  # fmt: skip
 _PAIRS = ("$dict", "$ordered")
 _FIELDS = {"module", "class_name", "config", "registered_name"}
-_HUB = "keras_hub"
 _SHOWN = 20
+_PARTS_FOR_EACH = 16  # parts of configurations (initializers, policies, losses, …) for each object that is allowed
 
 # Integers that name no size: however large they are, nothing grows with them.
 _NO_SIZES = frozenset({
     "seed", "salt", "decay_steps", "first_decay_steps", "initial_decay_steps", "warmup_steps", "boundaries",
     "transition_steps", "ema_overwrite_frequency", "gradient_accumulation_steps", "dynamic_growth_steps",
+    "max_tokens", "num_bins",
 })  # fmt: skip
-# Integers from which a constructor of Keras makes a Python list at once.
-_LISTS = {"num_thresholds": 100_000, "ngrams": 1_000, "indices_or_sections": 10_000, "num_oov_indices": 100_000}
+# Integers from which a constructor or a call of Keras makes a Python list at once: how much less of them is allowed.
+_LISTS = {"num_thresholds": 10, "ngrams": 1_000, "indices_or_sections": 100, "num_oov_indices": 10}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One thing that is not as it must be: `kind` is `unknown`, `unsafe`, `misplaced`, `damaged` or a limit's name."""
+    """What an audit comes upon: a `part` of a configuration, KerasHub (`hub`), or something that is not as it must be.
+
+    That is `unknown`, `unsafe`, `misplaced`, `damaged` or the name of a limit.
+    """
 
     kind: str
     text: str
     where: str = ""
+
+
+_PART = Found("part", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +75,41 @@ class Rules:
         return Rules(custom_objects, safe_mode, limits, sides)
 
 
-def audit_file(
-    structure: Mapping[str, Any], training: Any, variables: Any, places: Iterable[str], rules: Rules, path: str
-) -> None:
+def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, rules: Rules, path: str) -> None:
     """Checks all of a file that may be revived.
 
     Args:
         structure: the table of the file.
         training: how its models are compiled.
-        variables: regularizers and constraints of its variables.
-        places: the path of each object, by number, for errors.
+        manifest: the manifest of the file.
         rules: what it is checked by.
         path: the file, for errors.
 
     Raises:
         LimitError: if it asks for more than the limits allow.
-        FormatError: if it nests a layer in a configuration, or calls an operation without a tensor.
+        FormatError: if it nests a layer in a configuration, calls an operation without a tensor, or puts an object
+            where the manifest has none.
         UnsafeError: if it holds code, or names files, and safe mode is on.
         UnregisteredError: naming every class and function that is not known here.
     """
-    objects, nodes = structure["objects"], structure["nodes"]
-    _require_count(len(objects) + len(nodes), rules.limits, path)
-    entries = list(zip(objects, places, strict=True))
-    found = [problem for entry, place in entries for problem in _entry_problems(entry, place or "the model", rules)]
+    nodes = structure["nodes"]
+    count = len(structure["objects"]) + len(nodes)
+    _require_count(count, f"{count:,}", rules.limits, path)
+    roots = Counter(root.path for root in manifest.roots)
+    variables = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
+    found: list[Found] = []
+    for entry, record in zip(structure["objects"], manifest.objects, strict=True):
+        if len(entry["held"]) + roots[record.path] != len(record.paths):
+            found.append(Found("damaged", "an object in other places than the manifest has", record.path))
+        found += _entry_problems(entry, record.path or "the model", rules)
     found += [problem for node in nodes for problem in _node_problems(node, rules)]
     found += [*_problems(training, "@compile", rules), *_problems(variables, "a variable", rules)]
+    parts = sum(problem is _PART for problem in found)
+    _require_count(parts / _PARTS_FOR_EACH, f"{parts:,} parts of configurations", rules.limits, path)
     _raise(found, path)
     if any(problem.kind == "hub" for problem in found):
-        importlib.import_module(_HUB)  # now every other name has passed, and this one is ours
-        audit_file(structure, training, variables, [place for _, place in entries], rules, path)
+        importlib.import_module(HUB)  # now every other name has passed, and this one is ours
+        audit_file(structure, training, manifest, rules, path)
 
 
 def audit_object(entry: Mapping[str, Any], place: str, rules: Rules) -> None:
@@ -113,15 +127,15 @@ def _object_named(reference: Mapping[str, Any], where: str) -> Named:
     return Named(where, module, name, registered, as_object=True)
 
 
-def _require_count(count: int, limits: Limits, path: str) -> None:
+def _require_count(count: float, shown: str, limits: Limits, path: str) -> None:
     assert limits.objects is not None
     if count > limits.objects:
         raise LimitError(
             "the file has more objects than its size allows",
             path=path,
-            expected=f"at most {limits.objects:,} objects and calls",
-            found=f"{count:,}",
-            remedy=f"if you trust the file: limits=tiedio.Limits(objects={count})",
+            expected=f"at most {limits.objects:,} objects and calls, and {_PARTS_FOR_EACH} parts for each",
+            found=shown,
+            remedy=f"if you trust the file: limits=tiedio.Limits(objects={math.ceil(count)})",
         )
 
 
@@ -141,7 +155,7 @@ def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Itera
     if entry["kind"] == "object" and found in (keras_api.Sequential, keras_api.Functional, keras_api.Model):
         yield Found("damaged", f"{named.title} as a single object", place)
     yield from _config_problems(entry, place, rules)
-    if isinstance(config, dict) and is_of_a_library(found):
+    if isinstance(config, dict) and (is_of_a_library(found) or waits_for_hub(named)):
         yield from _file_problems(named, config, rules)
 
 
@@ -213,7 +227,8 @@ def spelled_out(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
-    """What is wrong with a part of a configuration that Keras would revive."""
+    """A part of a configuration that Keras would revive, and what is wrong with it."""
+    yield _PART
     name, config = value["class_name"], value.get("config")
     if name == "__lambda__":
         if rules.safe_mode:
@@ -234,7 +249,7 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
     )
     found = resolve(named, rules.custom_objects)
     yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
-    if found is not None and is_of_a_library(found):
+    if is_of_a_library(found) or waits_for_hub(named):
         beside = sorted(value.keys() - _FIELDS - {"$rest"})
         if beside:
             yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
@@ -245,8 +260,7 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
 def _told(named: Named, refusal: Refusal | None) -> Iterator[Found]:
     if refusal is None:
         return
-    names_hub = refusal.kind == "unknown" and (named.module or "").partition(".")[0] == _HUB
-    if names_hub and _HUB not in sys.modules and importlib.util.find_spec(_HUB) is not None:
+    if refusal.kind == "unknown" and waits_for_hub(named) and importlib.util.find_spec(HUB) is not None:
         yield Found("hub", named.title, named.where)
     else:
         yield Found(refusal.kind, refusal.why or named.title, named.where)
@@ -259,11 +273,10 @@ def _file_problems(named: Named, config: Mapping[str, Any], rules: Rules) -> Ite
 
 def _integer_problems(value: int, key: str, where: str, rules: Rules) -> Iterator[Found]:
     assert rules.limits.integer is not None
-    if key in _LISTS and abs(value) > min(_LISTS[key], rules.limits.integer):
-        limit = min(_LISTS[key], rules.limits.integer)
-        yield Found("integer", f"{key} = {value:,} (at most {limit:,})", where)
-    elif abs(value) > rules.limits.integer and value not in rules.sizes and key not in _NO_SIZES:
-        yield Found("integer", f"{key or 'a number'} = {value:,} (at most {rules.limits.integer:,})", where)
+    limit = rules.limits.integer / _LISTS.get(key, 1)
+    honest = key in _NO_SIZES or (value in rules.sizes and key not in _LISTS)
+    if abs(value) > limit and not honest:
+        yield Found("integer", f"{key or 'a number'} = {value:,} (at most {limit:,.0f})", where)
 
 
 def _text(value: Any) -> str | None:

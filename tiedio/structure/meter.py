@@ -12,9 +12,10 @@ from tiedio.errors import LimitError
 from tiedio.limits import Limits
 from tiedio.manifest import Manifest
 
-_MADE_FOR_EACH = 4  # wrappers make copies and throw them away
-_TENSORS_FOR_EACH = 64
-_SMALL = 1_000
+# The most that any model of the zoo needs for each object and call that it lists is 1.2 operations (wrappers copy the
+# layer that they are given) and 2 tensors.
+_OPERATIONS, _OPERATIONS_FOR_EACH = 100, 2
+_TENSORS, _TENSORS_FOR_EACH = 10_000, 8
 
 
 def meter_for(manifest: Manifest, structure: Mapping[str, Any], limits: Limits, path: str) -> Meter | None:
@@ -40,8 +41,8 @@ class Meter:
         self._shapes = frozenset(shapes)
         self._limits, self._path = limits, path
         scale = 1 if limits.objects != float("inf") else float("inf")
-        self._operations_left = (_SMALL + _MADE_FOR_EACH * objects) * scale
-        self._tensors_left = (10 * _SMALL + _TENSORS_FOR_EACH * objects) * scale
+        self._operations_left = (_OPERATIONS + _OPERATIONS_FOR_EACH * objects) * scale
+        self._tensors_left = (_TENSORS + _TENSORS_FOR_EACH * objects) * scale
         self._unlisted = self._drawn = 0
 
     def operation(self) -> None:
@@ -74,11 +75,6 @@ class Meter:
             self._drawn += size
             if self._limits.memory is not None and self._drawn > self._limits.memory:
                 self._refuse("memory", "initializers make more values than the file has", f"{self._drawn:,} bytes")
-
-    def unrolled(self, steps: int) -> None:
-        """A loop over so many time steps is going to be unrolled."""
-        if self._limits.steps is not None and steps > self._limits.steps:
-            self._refuse("steps", "a recurrent layer is unrolled over too many time steps", f"{steps:,}")
 
     def _refuse(self, limit: str, what: str, found: str) -> NoReturn:
         value = getattr(self._limits, limit)
