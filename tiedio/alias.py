@@ -13,6 +13,9 @@ from tiedio.manifest import Manifest, Variable
 _GAP = 10_000
 """So far behind the end of a list a slot may be: what stands between is filled later, and a file can say anything."""
 
+_DEPTH = 200
+"""Segments of a path that are told apart, which no honest path has; each is tried as the end of its owner's path."""
+
 Fresh = Callable[[Variable], Any]
 Revive = Callable[[Any], Any]
 
@@ -128,7 +131,7 @@ def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any],
 
 def _locate(path: str, owners: Mapping[str, Any]) -> tuple[Any, tuple[slots.Step, ...]]:
     """Owner and steps of a slot that the rebuilt model does not have yet; the list or dict around it is made."""
-    segments = path.split("/")
+    segments = path.split("/", _DEPTH)
     for cut in range(len(segments) - 1, -1, -1):
         owner = owners.get("/".join(segments[:cut]))
         if owner is not None:

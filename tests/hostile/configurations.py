@@ -346,6 +346,9 @@ def _bombs() -> Iterator[Attack]:
     )
     yield Attack("three thousand objects", _more_objects(3_000), LimitError, "objects")
     yield Attack("a hundred thousand calls", _more_calls(100_000), LimitError, "objects")
+    yield Attack("sequential models that all hold all", _tangle(900), LimitError, "sequential models")
+    yield Attack("a slot of half a million segments", _slot("dense/" + "x/" * 500_000), TiedioError, "place|slot")
+    yield Attack("one place, ten thousand times", _one_place(10_000), FormatError, "places")
     yield Attack("more units than anything has", argument("units", 2**40), LimitError, "units")
     yield Attack("as many units as are allowed", argument("units", 1 << 20), TiedioError, "1048576")
     confusion = serialized("keras.metrics", "MeanIoU", {"num_classes": 60_000})
@@ -390,6 +393,33 @@ def _more_objects(count: int) -> Change:
         for n in range(count):
             document["structure"]["objects"].append({**entry, "held": [[0, [["attribute", f"x{n}"]]]]})
             document["manifest"]["objects"].append({**record, "path": f".x{n}", "paths": [f".x{n}"]})
+
+    return change
+
+
+def _tangle(count: int) -> Change:
+    def change(document: Document) -> None:
+        objects, records = document["structure"]["objects"], document["manifest"]["objects"]
+        first, everything = len(objects), list(range(len(objects), len(objects) + count))
+        for n in everything:
+            name, held = f"s{n}", [[0, [["attribute", f"s{n}"]]]]
+            entry = {"kind": "sequential", "name": name, "held": held, "found_at": [], "layers": everything}
+            reference = {"module": "keras", "class_name": "Sequential", "registered_name": None}
+            objects.append(entry | {"class": reference, "shape": None})
+            records.append({"path": f".s{n}", "class_name": "Sequential", "paths": [f".s{n}"]})
+            node = {"operation": first + (n * 7) % count, "call": n, "model": n, "position": 0}
+            document["structure"]["nodes"].append(node)
+
+    return change
+
+
+def _one_place(count: int) -> Change:
+    def change(document: Document) -> None:
+        number = next(n for n, entry in enumerate(document["structure"]["objects"]) if entry["found_at"])
+        entry, record = (document[text]["objects"][number] for text in ("structure", "manifest"))
+        entry["held"] *= count
+        entry["found_at"] = list(range(len(entry["held"])))
+        record["paths"] += [f"drop/x{n}" for n in range(len(entry["held"]) - len(record["paths"]))]
 
     return change
 

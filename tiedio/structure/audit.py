@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiedio import keras_api
+from tiedio import configs, keras_api
 from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
@@ -95,11 +96,13 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
     nodes = structure["nodes"]
     count = len(structure["objects"]) + len(nodes)
     _require_count(count, f"{count:,}", rules.limits, path)
+    _require_count(*_work_of_planning(structure), rules.limits, path)
     roots = Counter(root.path for root in manifest.roots)
     variables = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
     found: list[Found] = []
     for entry, record in zip(structure["objects"], manifest.objects, strict=True):
-        if len(entry["held"]) + roots[record.path] != len(record.paths):
+        places = {json.dumps(held) for held in entry["held"]}
+        if not len(record.paths) - roots[record.path] == len(places) == len(entry["held"]):
             found.append(Found("damaged", "an object in other places than the manifest has", record.path))
         found += _entry_problems(entry, record.path or "the model", rules)
     found += [problem for node in nodes for problem in _node_problems(node, rules)]
@@ -137,6 +140,20 @@ def _require_count(count: float, shown: str, limits: Limits, path: str) -> None:
             found=shown,
             remedy=f"if you trust the file: limits=tiedio.Limits(objects={math.ceil(count)})",
         )
+
+
+def _work_of_planning(structure: Mapping[str, Any]) -> tuple[float, str]:
+    """What it takes to find out which `Sequential` is built within which other one, in objects that take as long.
+
+    Each of them is asked for all that it reaches; a file in which all hold all would take a minute for a megabyte.
+    """
+    objects, nodes = structure["objects"], structure["nodes"]
+    called = {node["model"] for node in nodes if "model" in node}
+    asked = sum(entry["kind"] == "sequential" for n, entry in enumerate(objects) if n in called)
+    edges = sum(len(entry.get("layers", ())) + len(entry.get("operations", ())) for entry in objects)
+    edges += sum(len(configs.references(entry.get("config"))) for entry in objects)
+    found = f"{asked:,} sequential models among {edges:,} references and {len(nodes):,} calls"
+    return max(asked * (edges + len(nodes)) / 500, edges / _PARTS_FOR_EACH), found
 
 
 # --- what is wrong ------------------------------------------------------------------------------------
