@@ -21,8 +21,8 @@ import tiedio
 from tiedio import values
 from tiedio.container.header import read_header, span_of
 from tiedio.container.single import as_bytes
-from tiedio.errors import MismatchError, ModelError
-from tiedio.manifest import SAFETENSORS_CODES
+from tiedio.errors import FormatError, MismatchError, ModelError
+from tiedio.manifest import SAFETENSORS_CODES, TensorSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPES = [(), (0,), (3, 0, 2), (1,), (5,), (3, 7), (16, 16)]
@@ -377,3 +377,15 @@ def test_bits_that_are_no_number_stay_as_they_are(tmp_path: Path) -> None:
     loaded = tiedio.load(tmp_path / "m.safetensors", custom_objects=custom)
     for dtype, array in odd.items():
         assert bits(getattr(loaded.layers[0], dtype)) == np.resize(array, (3, 5)).tobytes()
+
+
+def test_truth_values_that_are_neither_0_nor_1_are_refused_both_ways(tmp_path: Path) -> None:
+    odd = np.array([0, 1, 2], np.uint8)
+    variable = keras.Variable(np.zeros(3, bool), dtype="bool")
+    with pytest.raises(FormatError, match="neither 0 nor 1"):
+        values.fill(variable, odd, "mask")
+    values.fill(variable, odd[:2].repeat([2, 1]), "mask")
+    assert variable.numpy().tolist() == [False, False, True]
+    (tensor,) = values.tensors_of([TensorSpec("mask", "bool", (3,))], {"mask": odd.view(bool)})
+    with pytest.raises(ModelError, match="assign it anew"):
+        tensor.data()

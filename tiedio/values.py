@@ -14,7 +14,7 @@ import numpy as np
 from tiedio import keras_api
 from tiedio.container.single import as_bytes
 from tiedio.container.writing import Tensor
-from tiedio.errors import DAMAGED, MismatchError, ModelError
+from tiedio.errors import DAMAGED, FormatError, MismatchError, ModelError
 from tiedio.manifest import SAFETENSORS_CODES, Stored, TensorSpec
 
 ALIGNMENT = 64
@@ -96,12 +96,31 @@ def has_moved(variable: Any, held: Any) -> bool:
 def tensors_of(specs: Sequence[TensorSpec], sources: Mapping[str, Any]) -> list[Tensor]:
     """The tensors of a file; each value is taken from its source, by name, when its bytes are due."""
     return [
-        Tensor(spec.name, code_of(spec.dtype, spec.name), spec.shape, _reader(sources[spec.name])) for spec in specs
+        Tensor(spec.name, code_of(spec.dtype, spec.name), spec.shape, _reader(sources[spec.name], spec.name))
+        for spec in specs
     ]
 
 
-def _reader(source: Any) -> Callable[[], Any]:
-    return lambda: as_bytes(array_of(source))
+def _reader(source: Any, path: str) -> Callable[[], Any]:
+    def read() -> np.ndarray[Any, Any]:
+        array = array_of(source)
+        raw = as_bytes(array)
+        if array.dtype == np.bool_ and _has_odd_truths(raw):
+            raise ModelError(
+                "a weight of truth values has a byte that is neither 0 nor 1",
+                path=path,
+                expected="values that were computed, or an array made with dtype bool",
+                found=int(raw.max()),
+                remedy="assign it anew: layer.weight.assign(array != 0)",
+            )
+        return raw
+
+    return read
+
+
+def _has_odd_truths(raw: np.ndarray[Any, Any]) -> bool:
+    """Whether bytes that are to be truth values hold others: what code does with them is left to chance."""
+    return bool(raw.size) and int(raw.max()) > 1
 
 
 def stored_array(read: Callable[[str], np.ndarray[Any, Any]], one: Stored) -> np.ndarray[Any, Any]:
@@ -179,6 +198,7 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str, *, share: bool = T
 
     Raises:
         MismatchError: if the number of bytes is not the variable's.
+        FormatError: if they are truth values, and a byte is neither 0 nor 1.
     """
     shape = tuple(int(size) for size in variable.shape)
     dtype = keras_api.storage_dtype(variable)
@@ -189,6 +209,14 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str, *, share: bool = T
             path=path,
             expected=expected,
             found=raw.size,
+            remedy=DAMAGED,
+        )
+    if dtype == "bool" and _has_odd_truths(raw):
+        raise FormatError(
+            "a tensor of truth values has a byte that is neither 0 nor 1",
+            path=path,
+            expected="bytes 0 and 1, which is all that a processor may find there",
+            found=int(raw.max()),
             remedy=DAMAGED,
         )
     tensor = as_tensor(raw, shape, dtype, share=share)
