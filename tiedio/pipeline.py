@@ -35,7 +35,7 @@ from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_
 from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
 from tiedio.structure import shape
 from tiedio.structure.audit import Rules, audit_file
-from tiedio.structure.meter import meter_for
+from tiedio.structure.meter import Meter, meter_for
 from tiedio.structure.rebuild import Rebuilder
 from tiedio.structure.refusals import refuse_in_compile, refuse_lambdas
 from tiedio.structure.table import tabulate
@@ -115,7 +115,7 @@ class Restored:
     """Rebuilt models: roots by name, the walk over them, the variable of each tensor, and what is expected of them.
 
     `set_by_hand` has the variables, by identity, that no code of a class makes; `filled` those that have their values;
-    `waiting` refers to all that were made without storage.
+    `waiting` refers to all that were made without storage; `meter` has counted what was made.
     """
 
     roots: dict[str | None, Any]
@@ -128,6 +128,7 @@ class Restored:
     set_by_hand: dict[int, Any]
     filled: dict[int, Any]
     waiting: Sequence[weakref.ref[Any]]
+    meter: Meter | None = None
 
 
 def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snapshot:
@@ -221,9 +222,10 @@ def restore(
     meter = meter_for(parsed.manifest, parsed.structure, rules.limits, parsed.path)
     try:
         with keras_api.metered(meter):
-            return _restore(parsed, rules, constant, compile, foreign or {}, drawn, read, share)
+            restored = _restore(parsed, rules, constant, compile, foreign or {}, drawn, read, share)
+            return dataclasses.replace(restored, meter=meter)
     except Exception as error:
-        if meter is not None and meter.refusal is not None:
+        if meter.refusal is not None:
             raise meter.refusal from None  # Keras may have wrapped it
         if isinstance(error, TiedioError) or not isinstance(error, _OF_THE_FILE):
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
-from typing import Any, NoReturn
+from math import inf, prod
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,8 @@ _OPERATIONS, _OPERATIONS_FOR_EACH = 100, 2
 _TENSORS, _TENSORS_FOR_EACH = 10_000, 8
 
 
-def meter_for(manifest: Manifest, structure: Mapping[str, Any], limits: Limits, path: str) -> Meter | None:
-    """A meter for the rebuild of a file; `None` if there are no limits, as for a living model."""
-    if limits == Limits.off():
-        return None
+def meter_for(manifest: Manifest, structure: Mapping[str, Any], limits: Limits, path: str) -> Meter:
+    """A meter for the rebuild of a file."""
     shapes = (slot.shape_of(variable.shape) for variable in manifest.variables for slot in variable.slots)
     return Meter(shapes, len(structure["objects"]) + len(structure["nodes"]), limits, path)
 
@@ -40,22 +38,23 @@ class Meter:
         self.refusal: LimitError | None = None
         self._shapes = frozenset(shapes)
         self._limits, self._path = limits, path
-        scale = 1 if limits.objects != float("inf") else float("inf")
-        self._operations_left = (_OPERATIONS + _OPERATIONS_FOR_EACH * objects) * scale
-        self._tensors_left = (_TENSORS + _TENSORS_FOR_EACH * objects) * scale
-        self._unlisted = self._drawn = 0
+        self._most = {
+            "operations": _OPERATIONS + _OPERATIONS_FOR_EACH * objects,
+            "tensors": _TENSORS + _TENSORS_FOR_EACH * objects,
+        }
+        self._operations = self._tensors = self._unlisted = self._drawn = 0
 
     def operation(self) -> None:
         """A layer or operation is going to be made."""
-        self._operations_left -= 1
-        if self._operations_left < 0:
-            self._refuse("objects", "a class makes far more layers than the file lists", "no end")
+        self._operations += 1
+        if self._operations > self._most["operations"]:
+            self._refuse()
 
     def tensor(self) -> None:
         """A symbolic tensor is going to be made."""
-        self._tensors_left -= 1
-        if self._tensors_left < 0:
-            self._refuse("objects", "a call has far more outputs than the file has objects", "no end")
+        self._tensors += 1
+        if self._tensors > self._most["tensors"]:
+            self._refuse()
 
     def variable(self, shape: Sequence[int], dtype: str, waits: bool) -> None:
         """A variable is going to be made.
@@ -68,24 +67,35 @@ class Meter:
         size = prod(map(int, shape)) * _item_size(dtype)
         if tuple(shape) not in self._shapes:
             self._unlisted += size
-            if self._limits.unlisted is not None and self._unlisted > self._limits.unlisted:
-                found = f"a variable of {dtype} {tuple(shape)}, {self._unlisted:,} bytes with others"
-                self._refuse("unlisted", "a class makes variables whose values are not in the file", found)
+            self._refuse()
         elif not waits:
             self._drawn += size
-            if self._limits.memory is not None and self._drawn > self._limits.memory:
-                self._refuse("memory", "initializers make more values than the file has", f"{self._drawn:,} bytes")
+            self._refuse()
 
-    def _refuse(self, limit: str, what: str, found: str) -> NoReturn:
-        value = getattr(self._limits, limit)
-        self.refusal = LimitError(
-            what,
-            path=self._path,
-            expected=f"what fits the size of the file ({limit}: {value:,})",
-            found=found,
-            remedy=f"if you trust the file: limits=tiedio.Limits({limit}=...)",
-        )
-        raise self.refusal
+    def beyond(self, limits: Limits) -> LimitError | None:
+        """The error if what was made so far is more than these limits allow."""
+        objects = inf if limits.objects == inf else 1
+        for limit, most, made, what in (
+            ("objects", self._most["operations"] * objects, self._operations, "layers than the file lists are made"),
+            ("objects", self._most["tensors"] * objects, self._tensors, "outputs than the file has objects are made"),
+            ("unlisted", limits.unlisted, self._unlisted, "bytes of variables than are in the file are made"),
+            ("memory", limits.memory, self._drawn, "bytes than the file has are drawn by initializers"),
+        ):
+            if most is not None and made > most:
+                return LimitError(
+                    f"far more {what}",
+                    path=self._path,
+                    expected=f"what fits the size of the file: at most {most:,}",
+                    found=f"{made:,}",
+                    remedy=f"if you trust the file: limits=tiedio.Limits({limit}=...)",
+                )
+        return None
+
+    def _refuse(self) -> None:
+        refusal = self.beyond(self._limits)
+        if refusal is not None:
+            self.refusal = self.refusal or refusal
+            raise refusal
 
 
 def _item_size(dtype: str) -> int:
