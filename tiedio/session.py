@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import random
+import re
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -46,28 +48,75 @@ def without_collections() -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions and settings that a file notes."""
+    with _settings.block(None):
+        floatx, image_data_format = _current_settings()
     return {
         "keras": str(keras.__version__),
         "backend": str(keras.backend.backend()),
-        "floatx": str(keras.config.floatx()),
-        "image_data_format": str(keras.config.image_data_format()),
+        "floatx": floatx,
+        "image_data_format": image_data_format,
     }
+
+
+class _Settings:
+    """Lets blocks of several threads be inside at a time, but only one that changes what all would see."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: Counter[int] = Counter()
+        self._alone: int | None = None
+
+    def _free_for(self, me: int, change: bool) -> bool:
+        # A block inside another one of its thread never waits: the outer one would wait for it.
+        others = any(thread != me for thread in self._inside)
+        return me in self._inside or (self._alone is None and not (change and others))
+
+    @contextmanager
+    def block(self, wanted: tuple[str, str] | None) -> Iterator[None]:
+        """Waits until the settings are `wanted` (or, for `None`, the user's) or can be made so, and keeps them."""
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: self._free_for(me, wanted not in (None, _current_settings())))
+            before = _current_settings()
+            changes = wanted not in (None, before)
+            self._inside[me] += 1
+            outer = self._alone
+            if changes:
+                self._alone = me
+        try:
+            if changes and wanted is not None:
+                _set_settings(*wanted)
+            yield
+        finally:
+            with self._changed:
+                if changes:
+                    _set_settings(*before)
+                    self._alone = outer
+                self._inside[me] -= 1
+                self._inside += Counter()  # without those that have left
+                self._changed.notify_all()
+
+
+_settings = _Settings()
+
+
+def _current_settings() -> tuple[str, str]:
+    return str(keras.config.floatx()), str(keras.config.image_data_format())
+
+
+def _set_settings(floatx: str, image_data_format: str) -> None:
+    keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format(image_data_format)
 
 
 @contextmanager
 def settings(floatx: str, image_data_format: str) -> Iterator[None]:
-    """Makes Keras's global settings these for the length of the block: constructors may read them."""
-    before = (keras.config.floatx(), keras.config.image_data_format())
-    if before == (floatx, image_data_format):
+    """Makes Keras's global settings these for the length of the block: constructors may read them.
+
+    They are the whole process's: blocks of other threads that need others wait.
+    """
+    with _settings.block((floatx, image_data_format)):
         yield
-        return
-    keras.config.set_floatx(floatx)
-    keras.config.set_image_data_format(image_data_format)
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_image_data_format(before[1])
 
 
 @contextmanager
@@ -80,20 +129,42 @@ def default_policy(policy: Any) -> Iterator[None]:
         yield
 
 
+_NOT_OF_KERAS = re.compile(r'"registered_name": ?(?!null)|"custom": ?\[(?!\])|"__lambda__"')
+
+
+def runs_foreign_code(texts: Iterable[str]) -> bool:
+    """Whether a rebuild from these texts of a file's metadata may run code of other classes than Keras's own."""
+    return any(_NOT_OF_KERAS.search(text) for text in texts)
+
+
 @contextmanager
-def untouched_randomness() -> Iterator[None]:
-    """Puts Python's, NumPy's and Keras's random state back as it was after the block."""
+def untouched_randomness(foreign: bool = True) -> Iterator[None]:
+    """Leaves Python's, NumPy's and Keras's random state as it was before the block.
+
+    What Keras draws for itself is drawn elsewhere. What other code draws in the block is put back, but only where no
+    other thread is running that may have drawn it, and would draw the same numbers again.
+
+    Args:
+        foreign: whether code outside Keras may run in the block.
+    """
     python, numpy_state = random.getstate(), np.random.get_state()
     generator = keras_api.get_global(keras_api.GLOBAL_SEED_GENERATOR)
-    state = None if generator is None else np.array(keras.ops.convert_to_numpy(generator.state))
+    state = None if generator is None else _state_of(generator)
+    alone = keras_api.is_alone()
     try:
-        yield
+        with keras_api.seeds_drawn_from(python):
+            yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)
-        keras_api.set_global(keras_api.GLOBAL_SEED_GENERATOR, generator)
-        if generator is not None:
+        if foreign and alone and keras_api.is_alone():
+            random.setstate(python)
+            np.random.set_state(numpy_state)
+        keras_api.set_global(keras_api.GLOBAL_SEED_GENERATOR, generator)  # of this thread alone
+        if state is not None and not np.array_equal(_state_of(generator), state):
             generator.state.assign(state)
+
+
+def _state_of(generator: Any) -> np.ndarray[Any, Any]:
+    return np.array(keras.ops.convert_to_numpy(generator.state))
 
 
 @contextmanager
@@ -114,9 +185,49 @@ def outside_name_scopes() -> Iterator[None]:
         yield
 
 
+class _OnlyHere:
+    """Stands for the pattern of a warning's text in a filter, and matches only in the thread that made it."""
+
+    def __init__(self, pattern: str) -> None:
+        self._thread, self._pattern = threading.get_ident(), re.compile(pattern)
+
+    def match(self, text: str) -> Any:
+        """What Python's warnings call."""
+        return threading.get_ident() == self._thread and self._pattern.match(text)
+
+
+_filters_lock = threading.Lock()
+
+
+def _filters() -> Any:
+    return warnings.filters
+
+
+@contextmanager
+def without_warnings(message: str = "", category: type[Warning] = Warning, module: str | None = None) -> Iterator[None]:
+    """Keeps back warnings of this thread; `warnings.catch_warnings` would swap the filters under all others.
+
+    Args:
+        message: pattern of the beginning of the text.
+        category: class of the warnings.
+        module: pattern of the name of the module that warns; default: any.
+    """
+    mine = ("ignore", _OnlyHere(message), category, None if module is None else re.compile(module), 0)
+    with _filters_lock:
+        filters = _filters()
+        filters.insert(0, mine)
+    try:
+        yield
+    finally:
+        with _filters_lock:
+            # A block of `catch_warnings` elsewhere may have put a copy in place, or put an older list back.
+            for present in (filters, _filters()):
+                with suppress(ValueError):
+                    present.remove(mine)
+
+
 @contextmanager
 def without_old_warnings() -> Iterator[None]:
     """Keeps back what Keras warned of when the model was made: a rebuild would only say it again."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"keras(\.|$)")
+    with without_warnings(category=UserWarning, module=r"keras(\.|$)"):
         yield

@@ -85,6 +85,8 @@ from tiedio.keras_api.objects import (
     stores,
     unlocked,
 )
+from tiedio.keras_api.seeds import seeds_drawn_from
+from tiedio.keras_api.threads import is_alone, is_changed_elsewhere, others_compute
 from tiedio.keras_api.variables import (
     created_trainable,
     device_of,
@@ -170,6 +172,10 @@ __all__ = [
     "give_storage",
     "give_storage_to_all",
     "without_values",
+    "seeds_drawn_from",
+    "is_alone",
+    "is_changed_elsewhere",
+    "others_compute",
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",
