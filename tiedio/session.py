@@ -7,7 +7,6 @@ import random
 import re
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -62,39 +61,34 @@ class _Settings:
     """Lets blocks of several threads be inside at a time, but only one that changes what all would see."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._inside: Counter[int] = Counter()
-        self._alone: int | None = None
+        self._left = threading.Condition()
+        self._inside: dict[object, tuple[int, tuple[str, str] | None]] = {}  # its thread, and what it puts back
 
-    def _free_for(self, me: int, change: bool) -> bool:
+    def _is_free(self, wanted: tuple[str, str] | None) -> bool:
         # A block inside another one of its thread never waits: the outer one would wait for it.
-        others = any(thread != me for thread in self._inside)
-        return me in self._inside or (self._alone is None and not (change and others))
+        if not self._inside or any(thread == threading.get_ident() for thread, _ in self._inside.values()):
+            return True
+        return wanted in (None, _current_settings()) and all(before is None for _, before in self._inside.values())
 
     @contextmanager
     def block(self, wanted: tuple[str, str] | None) -> Iterator[None]:
         """Waits until the settings are `wanted` (or, for `None`, the user's) or can be made so, and keeps them."""
-        me = threading.get_ident()
-        with self._changed:
-            self._changed.wait_for(lambda: self._free_for(me, wanted not in (None, _current_settings())))
-            before = _current_settings()
-            changes = wanted not in (None, before)
-            self._inside[me] += 1
-            outer = self._alone
-            if changes:
-                self._alone = me
+        mine = object()  # as in `without_collections`: to leave without having entered changes nothing
         try:
-            if changes and wanted is not None:
-                _set_settings(*wanted)
+            with self._left:
+                self._left.wait_for(lambda: self._is_free(wanted))
+                before = _current_settings()
+                changes = wanted is not None and wanted != before
+                self._inside[mine] = (threading.get_ident(), before if changes else None)
+                if wanted is not None and changes:
+                    _set_settings(*wanted)
             yield
         finally:
-            with self._changed:
-                if changes:
-                    _set_settings(*before)
-                    self._alone = outer
-                self._inside[me] -= 1
-                self._inside += Counter()  # without those that have left
-                self._changed.notify_all()
+            with self._left:
+                _, back = self._inside.pop(mine, (0, None))
+                if back is not None:
+                    _set_settings(*back)
+                self._left.notify_all()
 
 
 _settings = _Settings()
@@ -213,10 +207,10 @@ def without_warnings(message: str = "", category: type[Warning] = Warning, modul
         module: pattern of the name of the module that warns; default: any.
     """
     mine = ("ignore", _OnlyHere(message), category, None if module is None else re.compile(module), 0)
-    with _filters_lock:
-        filters = _filters()
-        filters.insert(0, mine)
+    filters = _filters()
     try:
+        with _filters_lock:
+            filters.insert(0, mine)
         yield
     finally:
         with _filters_lock:

@@ -21,7 +21,7 @@ class _Active(threading.local):
 
 _active = _Active()
 _patch_lock = threading.Lock()
-_patch_count = 0
+_patching: set[object] = set()
 
 
 class _Seeds:
@@ -48,18 +48,16 @@ def seeds_drawn_from(state: Any) -> Iterator[None]:
     Args:
         state: what `random.getstate()` gave: they are the numbers that Python's generator would give from there.
     """
-    global _patch_count
-    with _patch_lock:
-        if _patch_count == 0:
+    mine, before = object(), (_active.state, _active.generator)
+    try:  # an interrupt may come between any two lines
+        with _patch_lock:
+            _patching.add(mine)
             _put(_Seeds())
-        _patch_count += 1
-    before = (_active.state, _active.generator)
-    _active.state, _active.generator = state, None
-    try:
+        _active.state, _active.generator = state, None
         yield
     finally:
         _active.state, _active.generator = before
         with _patch_lock:
-            _patch_count -= 1
-            if _patch_count == 0:
+            _patching.discard(mine)
+            if not _patching:
                 _put(random)
