@@ -81,6 +81,11 @@ def fit(model: Any) -> None:
     model.fit(X, Y, verbose=0)
 
 
+def fit_and_pause(model: Any, gate: Gate) -> None:
+    pausing = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: gate.pass_through())
+    model.fit(X, Y, verbose=0, callbacks=[pausing])
+
+
 def loop_of_its_own(model: Any) -> Any:
     """A step that somebody wrote: compiled, with an optimizer that the model does not know."""
     optimizer = keras.optimizers.SGD(0.1)
@@ -192,7 +197,8 @@ def test_a_step_while_values_are_taken_is_seen(
     after: int, save: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = plain()
-    stepping_at("hold", values, model, monkeypatch, after)
+    # They are looked at once before, when the model has not been described yet.
+    stepping_at("hold", values, model, monkeypatch, len(model.variables) + after)
     with company(), pytest.raises(ModelError, match=CHANGED):
         SAVES[save](model, tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
@@ -205,6 +211,17 @@ def test_a_step_before_the_bytes_are_written_is_seen(
     model = plain()
     stepping_at(where, values, model, monkeypatch)
     with company(), pytest.raises(ModelError, match=CHANGED):
+        SAVES[save](model, tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_training_that_goes_on_while_the_model_is_described_is_refused(
+    save: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other, gate = plain(), plain(), Gate()
+    stepping_at("describe", vars(pipeline)["hooks"], model, monkeypatch)
+    with gate.held(lambda: fit_and_pause(other, gate)), pytest.raises(ModelError, match=CHANGED):
         SAVES[save](model, tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
 

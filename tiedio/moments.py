@@ -14,13 +14,14 @@ step without a mark that `keras_api.is_changed_elsewhere` knows is seen by 4 alo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tiedio import keras_api, values
 from tiedio.errors import ModelError
+from tiedio.slots import Walk
 
 Variables = Mapping[str, Any]
-Optimizers = Sequence[tuple[str, Any]]
 
 
 def hold_all(variables: Variables) -> dict[str, Any]:
@@ -61,16 +62,32 @@ def changed(path: str, found: str = "another value than at the beginning") -> Mo
     )
 
 
-def states_of(optimizers: Optimizers) -> list[list[Any]]:
-    """The variables that optimizers have, for `require_same_states`."""
-    return [list(one.variables) for _, one in optimizers]
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What models were like before they were described: the values of their variables, and their optimizers' variables.
 
+    The values are noted only if other threads run.
+    """
 
-def require_same_states(optimizers: Optimizers, before: Sequence[Sequence[Any]]) -> None:
-    """Raises `ModelError` if an optimizer has other variables than before: the first step of training makes them."""
-    for (path, _), old, new in zip(optimizers, before, states_of(optimizers), strict=True):
-        if [id(one) for one in old] != [id(one) for one in new]:
-            raise changed(path, "an optimizer that was built meanwhile")
+    variables: Variables
+    held: Mapping[str, Any]
+    states: Sequence[tuple[str, Any, Sequence[Any]]]
+
+    @staticmethod
+    def of(walk: Walk, optimizers: Sequence[tuple[str, Any]]) -> Beginning:
+        """Notes what a walk found, and optimizers, given with their paths."""
+        variables = {} if keras_api.is_alone() else {one[0].path: one[0].variable for one in walk.by_variable()}
+        held = {name: values.hold(variable) for name, variable in variables.items()}
+        return Beginning(variables, held, [(path, one, list(one.variables)) for path, one in optimizers])
+
+    def require_same(self) -> None:
+        """Raises `ModelError` if another thread has changed them since."""
+        for path, optimizer, before in self.states:
+            if [id(one) for one in optimizer.variables] != [id(one) for one in before]:
+                raise changed(path, "an optimizer that was built meanwhile")
+        moved = first_moved(self.variables, self.held)
+        if moved is not None and keras_api.others_compute():  # or a hook of the class, in this thread, has moved it
+            raise changed(moved)
 
 
 def _require_no_step(variables: Variables) -> None:

@@ -136,8 +136,7 @@ def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snaps
         ModelError: if something in them cannot be described.
     """
     walk = slots.walk(roots)
-    own = training.optimizers_of(walk) if optimizer else []
-    states = moments.states_of(own)
+    beginning = moments.Beginning.of(walk, training.optimizers_of(walk) if optimizer else [])
     describe.require_built(walk)
     if not live:
         refuse_lambdas(walk, optimizer)
@@ -168,7 +167,7 @@ def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snaps
     )
     living = {} if live else sources
     sources = sources | moments.hold_all(living) | table.constants | kept.sources
-    moments.require_same_states(own, states)
+    beginning.require_same()
     return Snapshot(walk, manifest, table.record, trained.record, sources, living)
 
 

@@ -33,8 +33,7 @@ def take_weights(roots: Roots, optimizer: bool) -> Taken:
         ModelError: if a value is in no place that tiedio can see, or is of a dtype that cannot be stored.
     """
     walk = slots.walk(roots)
-    optimizers = training.optimizers_of(walk) if optimizer else []
-    states = moments.states_of(optimizers)
+    beginning = moments.Beginning.of(walk, training.optimizers_of(walk) if optimizer else [])
     describe.require_built(walk)
     _require_seen(walk, optimizer)
     layers = [found.value for found in walk.objects if isinstance(found.value, keras_api.Layer)]
@@ -62,7 +61,7 @@ def take_weights(roots: Roots, optimizer: bool) -> Taken:
         stored=kept.stored,
     )
     held = moments.hold_all(sources)
-    moments.require_same_states(optimizers, states)
+    beginning.require_same()
     tensors = values.tensors_of(manifest.tensors, held | kept.sources)
     return Taken(tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: manifest.to_json()}, sources, held)
 
