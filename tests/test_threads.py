@@ -7,7 +7,7 @@ import random
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 
 import tiedio
 from tests.in_threads import Gate, Task, at_once, company
-from tiedio import api, keras_api, session
+from tiedio import api, proof, session
 from tiedio.container.single import open_reader
 
 GATES: dict[str, Gate] = {}
@@ -342,25 +342,42 @@ def test_what_a_generator_of_the_backends_threads_draws_is_not_drawn_again(
     assert len(drawn) == 2
 
 
-def test_what_constructors_draw_is_put_back_where_no_other_thread_runs(tmp_path: Path) -> None:
-    if not keras_api.is_alone():
-        pytest.skip("the test runner has threads")
+@pytest.mark.parametrize("around", [nullcontext, company], ids=["alone", "beside a thread that waits"])
+def test_what_constructors_draw_is_put_back_where_no_other_thread_runs(
+    around: Callable[[], Any], tmp_path: Path
+) -> None:
     path = tmp_path / "m.safetensors"
     model = drawing()
     before = everything_random()
-    tiedio.save(model, path)
-    tiedio.load(path)
-    tiedio.clone(model)
+    with around():
+        tiedio.save(model, path)
+        tiedio.load(path)
+        tiedio.clone(model)
     assert everything_random() == before
 
 
-def test_what_constructors_draw_stays_drawn_where_another_thread_runs(tmp_path: Path) -> None:
-    path = tmp_path / "m.safetensors"
-    model = drawing()
+def test_what_constructors_draw_stays_drawn_where_another_thread_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model, prove, turns = tmp_path / "m.safetensors", drawing(), vars(proof)["rebuild"], [Gate(), Gate()]
+
+    def work() -> None:
+        for gate in turns:
+            gate.pass_through()  # at the same call again
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        turns[0].open.set()
+        turns[1].wait()
+        return prove(*args, **kwargs)
+
+    monkeypatch.setattr(proof, "rebuild", meanwhile)
     before = everything_random()
-    with company():
-        tiedio.save(model, path)
+    task = Task(work)
+    turns[0].wait()
+    tiedio.save(model, path)
     assert everything_random() != before
+    turns[1].open.set()
+    task.join_it()
 
 
 def test_seeds_that_keras_draws_are_the_same_whether_other_threads_run_or_not(tmp_path: Path) -> None:

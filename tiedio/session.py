@@ -136,7 +136,7 @@ def untouched_randomness(foreign: bool = True) -> Iterator[None]:
     """Leaves Python's, NumPy's and Keras's random state as it was before the block.
 
     What Keras draws for itself is drawn elsewhere. What other code draws in the block is put back, but only where no
-    other thread is running that may have drawn it, and would draw the same numbers again.
+    other thread has run meanwhile: it may have drawn it, and would draw the same numbers again.
 
     Args:
         foreign: whether code outside Keras may run in the block.
@@ -144,12 +144,12 @@ def untouched_randomness(foreign: bool = True) -> Iterator[None]:
     python, numpy_state = random.getstate(), np.random.get_state()
     generator = keras_api.get_global(keras_api.GLOBAL_SEED_GENERATOR)
     state = None if generator is None else _state_of(generator)
-    alone = keras_api.is_alone()
+    others = keras_api.standing() if foreign else {}
     try:
         with keras_api.seeds_drawn_from(python):
             yield
     finally:
-        if foreign and alone and keras_api.is_alone():
+        if foreign and keras_api.have_stood(others):
             random.setstate(python)
             np.random.set_state(numpy_state)
         keras_api.set_global(keras_api.GLOBAL_SEED_GENERATOR, generator)  # of this thread alone

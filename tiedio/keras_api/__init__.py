@@ -86,7 +86,7 @@ from tiedio.keras_api.objects import (
     unlocked,
 )
 from tiedio.keras_api.seeds import seeds_drawn_from
-from tiedio.keras_api.threads import is_alone, is_changed_elsewhere, others_compute
+from tiedio.keras_api.threads import have_stood, is_alone, is_changed_elsewhere, others_compute, standing
 from tiedio.keras_api.variables import (
     created_trainable,
     device_of,
@@ -176,6 +176,8 @@ __all__ = [
     "is_alone",
     "is_changed_elsewhere",
     "others_compute",
+    "standing",
+    "have_stood",
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",

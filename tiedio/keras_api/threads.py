@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -24,6 +24,38 @@ _COMPUTING = ("tensorflow.", "keras.", "jax.", "torch.")
 def is_alone() -> bool:
     """Whether no other thread is running Python code, or waits inside it."""
     return len(sys._current_frames()) == 1
+
+
+def standing() -> dict[int, tuple[FrameType, int, str]]:
+    """Where each other thread stands, and how long it has run by now, for `have_stood`."""
+    natives = {one.ident: one.native_id for one in threading.enumerate()}
+    return {
+        thread: (frame, frame.f_lasti, _run(natives[thread]) if thread in natives else "unknown")
+        for thread, frame in sys._current_frames().items()
+        if thread != threading.get_ident()
+    }
+
+
+def have_stood(before: Mapping[int, tuple[FrameType, int, str]]) -> bool:
+    """Whether every other thread stood still since `standing` was asked, as one does that waits for something.
+
+    A thread that Python's `threading` did not start, and that is at the very same call again, is taken to have waited.
+    """
+    now = standing()
+    if now.keys() != before.keys():
+        return False
+    pairs = ((now[thread], then) for thread, then in before.items())
+    return all(one[0] is then[0] and one[1:] == then[1:] and one[2] != "" for one, then in pairs)
+
+
+def _run(native: int | None) -> str:
+    """How long a thread has run, and how often, as Linux counts; nothing where it does not tell."""
+    try:
+        with open(f"/proc/self/task/{native}/schedstat", encoding="ascii") as file:
+            told = file.read()
+    except OSError:
+        return ""
+    return "" if told.startswith("0 ") else told
 
 
 def others_compute() -> bool:
