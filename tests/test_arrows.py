@@ -21,7 +21,7 @@ FLOORS: dict[float, set[str]] = {
     2.5: {"session"},
     3: {"manifest", "slots", "configs", "report", "roots"},
     3.5: {"describe", "plain", "values", "matching", "guarding", "pairs", "serialization"},
-    3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom"},
+    3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom", "moments"},
     4: {"ties", "structure", "alias", "training", "closing", "plot", "inspection", "retying", "migration", "frozen"},
     4.5: {"pipeline", "weights"},
     4.625: {"proof"},

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tiedio import configs, keras_api, session, slots, ties
+from tiedio import configs, keras_api, moments, session, slots, ties
 from tiedio.cloning import clones_of
 from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
@@ -49,7 +49,8 @@ def save(
 
     Raises:
         PathError: if the name, the folder or an existing file forbids writing.
-        ModelError: if the model would not come back the same; it says where, why and what to do.
+        ModelError: if the model would not come back the same, or if another thread changes it meanwhile; it says
+            where, why and what to do.
 
     Warns:
         UserWarning: a constant in a graph looks like a tie and is none; see `tiedio.find_frozen_ties`.
@@ -60,26 +61,39 @@ def save(
         >>> tiedio.save(model, "model.safetensors")
     """
     target = _checked_target(path, overwrite)
+    alone = keras_api.is_alone()
     snapshot = take_snapshot(as_roots(model), optimizer)
     metadata = snapshot.metadata()
     if snapshot.manifest.constants:
         warn_of_frozen_ties(snapshot.walk, stacklevel=2)
-    proof = functools.partial(_prove_still, snapshot, metadata) if check else None
+    proof = functools.partial(_prove_still, snapshot, metadata, check, alone)
     try:
         write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof)
-    except _MovedError:
+    except _MovedError as error:
+        if not check or keras_api.others_compute():  # it was another thread, or that cannot be told
+            raise moments.changed(error.path) from None
         # What is proved does not depend on values, but the file has to have them as the caller will find them.
-        write_tensors(target, snapshot.renewed().tensors(), metadata, overwrite=overwrite)
+        snapshot = snapshot.renewed()
+        still = functools.partial(moments.require_still, snapshot.living, snapshot.sources)
+        write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=still)
 
 
 class _MovedError(Exception):
-    """Code that the proof runs (a constructor that draws from a generator of the model, say) has changed a value."""
+    """A value has changed: by code that the proof runs (a constructor that draws from the model's generator, say)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
-def _prove_still(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
-    prove(snapshot, metadata)
-    if snapshot.has_moved():
-        raise _MovedError
+def _prove_still(snapshot: Snapshot, metadata: Mapping[str, str], check: bool, alone: bool) -> None:
+    if check:
+        prove(snapshot, metadata)
+    elif alone:
+        return
+    moved = moments.first_moved(snapshot.living, snapshot.sources)
+    if moved is not None:
+        raise _MovedError(moved)
 
 
 def load(
@@ -135,7 +149,8 @@ def load(
             metadata_of(reader.header, TRAINING_KEY, name),
             name,
         )
-        with session.untouched_randomness(), session.without_collections():
+        foreign = session.runs_foreign_code(reader.header.metadata.values())
+        with session.untouched_randomness(foreign), session.without_collections():
             restored = restore(
                 parsed,
                 rules=Rules.of(manifest, custom_objects or {}, safe_mode, caps),
@@ -171,7 +186,8 @@ def save_weights(
 
     Raises:
         PathError: if the name, the folder or an existing file forbids writing.
-        ModelError: if a value is in no place that tiedio can see, or of a dtype that cannot be stored.
+        ModelError: if a value is in no place that tiedio can see, or of a dtype that cannot be stored, or if another
+            thread changes the model meanwhile.
 
     Example:
         >>> import keras, numpy, tiedio
@@ -186,8 +202,10 @@ def save_weights(
         >>> tiedio.save_weights(model, "weights.safetensors")
     """
     target = _checked_target(path, overwrite)
-    tensors, metadata = take_weights(as_roots(model), optimizer)
-    write_tensors(target, tensors, metadata, overwrite=overwrite)
+    alone = keras_api.is_alone()
+    taken = take_weights(as_roots(model), optimizer)
+    still = None if alone else functools.partial(moments.require_still, taken.living, taken.held)
+    write_tensors(target, taken.tensors, taken.metadata, overwrite=overwrite, meanwhile=still)
 
 
 def load_weights(

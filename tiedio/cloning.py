@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from tiedio import session, values
+from tiedio import keras_api, moments, session, values
 from tiedio.container.single import as_bytes
 from tiedio.errors import FormatError, MismatchError, ModelError, TiedioError
 from tiedio.manifest import Stored
 from tiedio.pipeline import Restored, fill, run_hooks, take_snapshot
 from tiedio.proof import rebuild
 
+# There is none, and the lambda stays what it is.
+_TALK_OF_FILES = "The object being serialized includes a `lambda`"
 _BY_HAND = "let the class's own code and get_config make what was set by hand"
 
 
@@ -33,12 +34,17 @@ def clones_of(roots: Mapping[str | None, Any], *, weights: bool, optimizer: bool
             found="optimizer=True, weights=False",
             remedy="clone with weights=True, or compile the clone with an optimizer of its own",
         )
-    with _told(), _without_talk_of_files(), session.untouched_randomness() if weights else nullcontext():
+    alone = keras_api.is_alone()
+    with _told(), session.without_warnings(_TALK_OF_FILES):
         snapshot = take_snapshot(roots, optimizer, live=True)
+        metadata = snapshot.metadata()
+        living = {name: one for name, one in snapshot.sources.items() if isinstance(one, keras_api.Variable)}
+        held = moments.hold_all(living) if weights else {}
+        sources = snapshot.sources | held
 
         def read(name: str) -> np.ndarray[Any, Any]:
             # A variable takes over the memory that it is filled from, so it gets a copy: the living one trains on.
-            return values.aligned_copy(as_bytes(values.array_of(snapshot.sources[name])))
+            return values.aligned_copy(as_bytes(values.array_of(sources[name])))
 
         def give(restored: Restored) -> None:
             if weights:
@@ -46,7 +52,12 @@ def clones_of(roots: Mapping[str | None, Any], *, weights: bool, optimizer: bool
             else:
                 _give_what_is_not_drawn(restored, read)
 
-        return rebuild(snapshot, snapshot.metadata(), read, give, drawn=not weights, live=True).roots
+        foreign = session.runs_foreign_code(metadata.values())
+        with session.untouched_randomness(foreign) if weights else nullcontext():
+            clones = rebuild(snapshot, metadata, read, give, drawn=not weights, live=True).roots
+        if weights and not alone:
+            moments.require_still(living, held)
+        return clones
 
 
 def _give_what_is_not_drawn(restored: Restored, read: Any) -> None:
@@ -62,14 +73,6 @@ def _give_what_is_not_drawn(restored: Restored, read: Any) -> None:
         return values.stored_array(read, one)
 
     run_hooks(restored, stored)
-
-
-@contextmanager
-def _without_talk_of_files() -> Iterator[None]:
-    """Keeps back what Keras says of a lambda in a file: there is none, and the lambda stays what it is."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
-        yield
 
 
 @contextmanager

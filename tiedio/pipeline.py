@@ -17,6 +17,7 @@ from tiedio import (
     describe,
     hooks,
     keras_api,
+    moments,
     optimizers,
     serialization,
     session,
@@ -77,13 +78,9 @@ class Snapshot:
         """The tensors of the file; each value is taken when its bytes are due."""
         return values.tensors_of(self.manifest.tensors, self.sources)
 
-    def has_moved(self) -> bool:
-        """Whether a variable has another value by now."""
-        return any(values.has_moved(variable, self.sources[name]) for name, variable in self.living.items())
-
     def renewed(self) -> Snapshot:
         """The same, with the values of now."""
-        return dataclasses.replace(self, sources=self.sources | _held(self.living))
+        return dataclasses.replace(self, sources=self.sources | moments.hold_all(self.living))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +140,7 @@ def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snaps
         ModelError: if something in them cannot be described.
     """
     walk = slots.walk(roots)
+    beginning = moments.Beginning.of(walk, training.optimizers_of(walk) if optimizer else [])
     describe.require_built(walk)
     if not live:
         refuse_lambdas(walk, optimizer)
@@ -172,12 +170,9 @@ def take_snapshot(roots: Roots, optimizer: bool, *, live: bool = False) -> Snaps
         stored=kept.stored,
     )
     living = {} if live else sources
-    sources = sources | _held(living) | table.constants | kept.sources
+    sources = sources | moments.hold_all(living) | table.constants | kept.sources
+    beginning.require_same()
     return Snapshot(walk, manifest, table.record, trained.record, sources, living)
-
-
-def _held(variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values.hold(variable) for name, variable in variables.items()}
 
 
 def _dtype_name(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,8 +34,9 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
     def read(name: str) -> np.ndarray[Any, Any]:
         return as_bytes(values.array_of(snapshot.sources[name]))
 
+    foreign = session.runs_foreign_code(metadata.values())
     try:
-        with session.untouched_randomness(), session.without_collections():
+        with session.untouched_randomness(foreign), session.without_collections():
             rebuild(snapshot, metadata, read, lambda restored: fill(restored, read, check=True))
     except ModelError:
         raise
@@ -76,8 +76,7 @@ def rebuild(
     parsed = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the model")
     custom = custom_objects_of(snapshot.walk)
     functions = lambdas_of(snapshot.walk) if live else []
-    with session.untouched_names(), keras_api.living(functions), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with session.untouched_names(), keras_api.living(functions), session.without_warnings():
         restored = restore(
             parsed,
             rules=Rules(custom, safe_mode=False, limits=Limits.off()),

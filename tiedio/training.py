@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -244,7 +243,7 @@ def _compile_by_hook(model: Any, optimizer: Any, config: dict[str, Any]) -> None
     """Hands a class's own hook what Keras hands it, with a reference that revives as `optimizer`."""
     stamp = "tiedio:optimizer"
     reference = {**keras_api.class_reference(type(optimizer)), "config": {}, "shared_object_id": stamp}
-    with warnings.catch_warnings(), keras_api.known_objects({stamp: optimizer}):
+    with keras_api.known_objects({stamp: optimizer}):
         model.compile_from_config({**config, "optimizer": None if optimizer is None else reference})
 
 

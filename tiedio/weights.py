@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tiedio import __version__, arrays, describe, hooks, keras_api, session, slots, training, values
+from tiedio import __version__, arrays, describe, hooks, keras_api, moments, session, slots, training, values
 from tiedio.container.writing import Tensor
 from tiedio.errors import ModelError
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY
@@ -15,13 +16,24 @@ from tiedio.structure import hidden
 Roots = Mapping[str | None, Any]
 
 
-def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str, str]]:
-    """The tensors and the metadata of a file of weights; each value is taken when its bytes are due.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The tensors and the metadata of a file of weights, and the variables and the values that are held of them."""
+
+    tensors: list[Tensor]
+    metadata: dict[str, str]
+    living: dict[str, Any]
+    held: dict[str, Any]
+
+
+def take_weights(roots: Roots, optimizer: bool) -> Taken:
+    """What `save_weights` writes of live models.
 
     Raises:
         ModelError: if a value is in no place that tiedio can see, or is of a dtype that cannot be stored.
     """
     walk = slots.walk(roots)
+    beginning = moments.Beginning.of(walk, training.optimizers_of(walk) if optimizer else [])
     describe.require_built(walk)
     _require_seen(walk, optimizer)
     layers = [found.value for found in walk.objects if isinstance(found.value, keras_api.Layer)]
@@ -48,8 +60,10 @@ def take_weights(roots: Roots, optimizer: bool) -> tuple[list[Tensor], dict[str,
         optimizers=trained.optimizers,
         stored=kept.stored,
     )
-    tensors = values.tensors_of(manifest.tensors, sources | kept.sources)
-    return tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: manifest.to_json()}
+    held = moments.hold_all(sources)
+    beginning.require_same()
+    tensors = values.tensors_of(manifest.tensors, held | kept.sources)
+    return Taken(tensors, {FORMAT_KEY: str(FORMAT), MANIFEST_KEY: manifest.to_json()}, sources, held)
 
 
 def _require_seen(walk: slots.Walk, optimizer: bool) -> None:

@@ -86,6 +86,8 @@ from tiedio.keras_api.objects import (
     stores,
     unlocked,
 )
+from tiedio.keras_api.seeds import seeds_drawn_from
+from tiedio.keras_api.threads import have_stood, is_alone, is_changed_elsewhere, others_compute, standing
 from tiedio.keras_api.variables import (
     created_trainable,
     device_of,
@@ -172,6 +174,12 @@ __all__ = [
     "give_storage",
     "give_storage_to_all",
     "without_values",
+    "seeds_drawn_from",
+    "is_alone",
+    "is_changed_elsewhere",
+    "others_compute",
+    "standing",
+    "have_stood",
     "optimizer_variables",
     "excluded_from_weight_decay",
     "compile_arguments",

@@ -13,11 +13,13 @@ try:
     from keras.src.initializers.random_initializers import RandomInitializer
     from keras.src.layers.convolutional.base_conv import BaseConv
     from keras.src.layers.layer import Layer
+    from keras.src.layers.preprocessing.image_preprocessing import aug_mix
     from keras.src.metrics.metric import Metric
     from keras.src.models.functional import Functional, functional_like_constructor
     from keras.src.ops.node import Node
     from keras.src.ops.operation import Operation
     from keras.src.optimizers.base_optimizer import BaseOptimizer
+    from keras.src.random import seed_generator
     from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
     from keras.src.saving.keras_saveable import KerasSaveable
     from keras.src.saving.serialization_lib import SafeModeScope, SerializableDict
@@ -82,12 +84,14 @@ __all__ = [
     "SerializableDict",
     "Variable",
     "api_export",
+    "aug_mix",
     "backend",
     "bookkeeping_names",
     "functional_like_constructor",
     "global_state",
     "keras",
     "python_utils",
+    "seed_generator",
     "tree",
 ]
 

@@ -320,7 +320,7 @@ def _raise(found: list[Found], path: str) -> None:
         raise UnsafeError(
             "the file asks for what could run code or read other files",
             path=path,
-            expected="neither code nor names of files in safe mode",
+            expected="no code, and no names of other files, in safe mode",
             found=_listed(found, "unsafe") + (f"; not known here: {_joined(unknown)}" if unknown else ""),
             remedy="use named, registered functions; or, if you trust the file, pass safe_mode=False",
         )
