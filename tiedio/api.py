@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,8 @@ from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata
 from tiedio.limits import Limits
 from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
-from tiedio.pipeline import Parsed, Snapshot, fill, restore, take_snapshot
-from tiedio.proof import prove
+from tiedio.pipeline import Parsed, fill, restore, take_snapshot
+from tiedio.proof import MovedError, Proof
 from tiedio.report import Report
 from tiedio.roots import as_given, as_roots
 from tiedio.structure.audit import Rules
@@ -53,7 +54,8 @@ def save(
             where, why and what to do.
 
     Warns:
-        UserWarning: a constant in a graph looks like a tie and is none; see `tiedio.find_frozen_ties`.
+        UserWarning: a constant in a graph looks like a tie and is none; see `tiedio.find_frozen_ties`. Or the file asks
+            for more than others of its size may, so that `load` will have to be given `limits`.
 
     Example:
         >>> import keras, tiedio
@@ -66,34 +68,18 @@ def save(
     metadata = snapshot.metadata()
     if snapshot.manifest.constants:
         warn_of_frozen_ties(snapshot.walk, stacklevel=2)
-    proof = functools.partial(_prove_still, snapshot, metadata, check, alone)
+    proof = Proof(snapshot, metadata, check, alone)
     try:
-        write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof)
-    except _MovedError as error:
+        write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof.run)
+    except MovedError as error:
         if not check or keras_api.others_compute():  # it was another thread, or that cannot be told
             raise moments.changed(error.path) from None
         # What is proved does not depend on values, but the file has to have them as the caller will find them.
         snapshot = snapshot.renewed()
         still = functools.partial(moments.require_still, snapshot.living, snapshot.sources)
         write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=still)
-
-
-class _MovedError(Exception):
-    """A value has changed: by code that the proof runs (a constructor that draws from the model's generator, say)."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-def _prove_still(snapshot: Snapshot, metadata: Mapping[str, str], check: bool, alone: bool) -> None:
-    if check:
-        prove(snapshot, metadata)
-    elif alone:
-        return
-    moved = moments.first_moved(snapshot.living, snapshot.sources)
-    if moved is not None:
-        raise _MovedError(moved)
+    if proof.beyond is not None:
+        warnings.warn(f"tiedio.load will ask for raised limits. {proof.beyond}", UserWarning, stacklevel=2)
 
 
 def load(

@@ -3,29 +3,87 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tiedio import keras_api, plain, session, strict_json, training, values
+from tiedio import keras_api, moments, plain, session, strict_json, training, values
 from tiedio.container.single import as_bytes
 from tiedio.custom import custom_objects_of, lambdas_of
-from tiedio.errors import ModelError, TiedioError
+from tiedio.errors import LimitError, ModelError, TiedioError
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.limits import Limits
 from tiedio.manifest import Manifest
 from tiedio.pipeline import Parsed, Restored, Snapshot, fill, restore
 from tiedio.slots import Walk
 from tiedio.structure import hidden
-from tiedio.structure.audit import Rules
+from tiedio.structure.audit import Rules, audit_file
 from tiedio.structure.table import tabulate
 
 
-def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
+class MovedError(Exception):
+    """A value has changed: by code that the proof runs (a constructor that draws from the model's generator, say)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class Proof:
+    """What is looked at while the disk works.
+
+    Args:
+        snapshot: the living models.
+        metadata: what the file will have of them.
+        check: whether the models are rebuilt.
+        alone: whether no other thread runs.
+    """
+
+    def __init__(self, snapshot: Snapshot, metadata: Mapping[str, str], check: bool, alone: bool) -> None:
+        self.beyond: LimitError | None = None
+        """What `load` will say unless its limits are raised; known once it has run."""
+        self._snapshot, self._metadata, self._check, self._alone = snapshot, metadata, check, alone
+
+    def run(self) -> None:
+        """Proves it.
+
+        Raises:
+            ModelError: if `load` would give another model.
+            MovedError: if a variable has another value by now.
+        """
+        if self._check:
+            restored = prove(self._snapshot, self._metadata)
+            self.beyond = _beyond_limits(self._snapshot, self._metadata, restored)
+        elif self._alone:
+            return
+        moved = moments.first_moved(self._snapshot.living, self._snapshot.sources)
+        if moved is not None:
+            raise MovedError(moved)
+
+
+def _beyond_limits(snapshot: Snapshot, metadata: Mapping[str, str], restored: Restored) -> LimitError | None:
+    manifest = snapshot.manifest
+    size = sum(map(len, metadata.values()))
+    size += sum(values.numpy_dtype(spec.dtype).itemsize * math.prod(spec.shape) for spec in manifest.tensors)
+    limits = Limits().for_file(size)
+    rules = Rules.of(manifest, custom_objects_of(snapshot.walk), safe_mode=False, limits=limits)
+    try:
+        audit_file(json.loads(metadata[STRUCTURE_KEY]), json.loads(metadata[TRAINING_KEY]), manifest, rules, "the file")
+    except LimitError as error:
+        return error
+    assert restored.meter is not None
+    return restored.meter.beyond(limits)
+
+
+def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> Restored:
     """Rebuilds the structure of a snapshot, without values, from the text of its metadata, and compares both.
 
     No random initializer runs, and random state and automatic names are left as they were.
+
+    Returns:
+        The rebuilt models.
 
     Raises:
         ModelError: if what `load` would give is not the same model.
@@ -37,7 +95,7 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
     foreign = session.runs_foreign_code(metadata.values())
     try:
         with session.untouched_randomness(foreign), session.without_collections():
-            rebuild(snapshot, metadata, read, lambda restored: fill(restored, read, check=True))
+            return rebuild(snapshot, metadata, read, lambda restored: fill(restored, read, check=True))
     except ModelError:
         raise
     except TiedioError as error:
