@@ -16,7 +16,7 @@ import tensorflow as tf
 import tiedio
 from tests.in_threads import PATIENCE, Gate, Task, company
 from tests.steps import MODES, running_as
-from tiedio import api, keras_api, moments, pipeline, values
+from tiedio import keras_api, moments, pipeline, proof, values
 from tiedio.container.single import open_reader
 from tiedio.errors import ModelError
 
@@ -228,7 +228,7 @@ def test_training_that_goes_on_while_the_model_is_described_is_refused(
 
 def test_training_that_goes_on_during_the_check_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, other, gate = plain(), plain(), Gate()
-    stepping_at("prove", api, model, monkeypatch)
+    stepping_at("prove", proof, model, monkeypatch)
     pausing = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: gate.pass_through())
     with (
         gate.held(lambda: other.fit(X, Y, verbose=0, callbacks=[pausing])),
@@ -243,7 +243,7 @@ def test_training_that_goes_on_when_the_file_is_written_anew_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = plain()
-    stepping_at("prove", api, model, monkeypatch)
+    stepping_at("prove", proof, model, monkeypatch)
     stepping_at("tensors_of", values, model, monkeypatch, after=2)
     with company(), pytest.raises(ModelError, match=CHANGED):
         tiedio.save(model, tmp_path / "m.safetensors")
