@@ -15,6 +15,7 @@ BENCH_LOCK := requirements-bench.lock
 LOCK_TOOL := uv==0.13.8
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+KILL_ARGS ?=
 BENCH_ARGS ?=
 
 # Results must not depend on a graphics card, and a log line of TensorFlow is not a result.
@@ -29,7 +30,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo   set up, then run 'tiedio demo'"
 	@echo "make test   set up, lint, then the whole test suite (PYTEST_ARGS= adds arguments)"
-	@echo "make soak   set up, then 20,000 random models, going on where it stopped (SOAK_ARGS= adds arguments)"
+	@echo "make soak   set up, then 1,000 killed saves (KILL_ARGS= adds arguments), and 20,000 random models, going on"
+	@echo "            where it stopped (SOAK_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
 	@echo "make bench  set up, then measure everything, into docs/benchmarks/ (BENCH_ARGS=--quick only tries it)"
 	@echo "make kept   set up, then the table of what tiedio and its peers keep, into README.md and docs/peers.md"
@@ -62,6 +64,7 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed
+	$(BIN)/python tests/soak/kills.py $(KILL_ARGS)
 	$(BIN)/python tests/soak/soak.py $(SOAK_ARGS)
 
 # Orbax, matplotlib and what they need, beside what is locked for the rest.

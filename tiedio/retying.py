@@ -206,6 +206,7 @@ def replace(owners: Mapping[str, Any], changes: Sequence[tuple[FoundSlot, Any]],
     for path in dict.fromkeys(slot.owner for slot, _ in changes):
         owner = owners[path]
         before = {name: list(store) for name, store in keras_api.stores(owner).items()}
+        undo.callback(_set_noted_order, owner, vars(owner).get(keras_api.ORDER_NAME))  # last: setting a view notes one
         undo.callback(set_stores, owner, before)
         mine = [(slot, new) for slot, new in changes if slot.owner == path]
         for slot, new in mine:
@@ -213,6 +214,12 @@ def replace(owners: Mapping[str, Any], changes: Sequence[tuple[FoundSlot, Any]],
             put(owner, slot.steps, new, slot.path)
         _rearrange(owner, before, [(slot.held, new) for slot, new in mine])
         serialization.follow(owner, {id(slot.held): new for slot, new in mine}, undo)
+
+
+def _set_noted_order(owner: Any, noted: Any) -> None:
+    vars(owner).pop(keras_api.ORDER_NAME, None)
+    if noted is not None:
+        vars(owner)[keras_api.ORDER_NAME] = noted
 
 
 def _rearrange(owner: Any, before: Mapping[str, Sequence[Any]], changes: Sequence[tuple[Any, Any]]) -> None:

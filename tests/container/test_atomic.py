@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
+from tiedio.container import atomic
 from tiedio.container.atomic import replace_file
 from tiedio.errors import PathError, TiedioError
 
@@ -201,6 +202,25 @@ def test_a_failed_sync_of_the_folder_does_not_make_the_save_look_failed(
     assert old.read_bytes() == NEW
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_folder_whose_sync_fails_is_told_of_and_the_new_file_is_in_place(
+    old: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fsync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with pytest.raises(TiedioError, match="the new file is in place, but its folder could not be synced") as caught:
+        replace_file(old, write_new)
+    assert_complete(caught.value, old)
+    assert old.read_bytes() == NEW
+    assert names(old.parent) == [old.name]
+
+
 def test_a_reader_sees_the_old_bytes_or_the_new_ones_while_two_writers_race(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     contents = [letter * 100_000 for letter in (b"a", b"b")]
@@ -246,12 +266,22 @@ def test_without_overwriting_an_existing_file_is_refused_before_anything_is_writ
     assert_untouched(old)
 
 
-@pytest.mark.parametrize("hard_links", [True, False])
+WITHOUT = [(), ("link",), ("link", "rename")]
+
+
+def take_away(monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...], code: int) -> None:
+    """Make the file system one that does not have these calls."""
+    if "link" in calls:
+        monkeypatch.setattr(os, "link", raiser(OSError(code, "no links here")))
+    if "rename" in calls:
+        monkeypatch.setattr(atomic, "_rename_new", raiser(OSError(code, "no such rename here")))
+
+
+@pytest.mark.parametrize("without", WITHOUT)
 def test_without_overwriting_a_new_file_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: tuple[str, ...]
 ) -> None:
-    if not hard_links:
-        monkeypatch.setattr(os, "link", raiser(PermissionError(errno.EPERM, "no links here")))
+    take_away(monkeypatch, without, errno.EPERM)
     path = tmp_path / "model.bin"
     replace_file(path, write_new, overwrite=False)
     assert path.read_bytes() == NEW
@@ -259,12 +289,11 @@ def test_without_overwriting_a_new_file_is_written(
     assert names(tmp_path) == ["model.bin"]
 
 
-@pytest.mark.parametrize("hard_links", [True, False])
+@pytest.mark.parametrize("without", WITHOUT)
 def test_without_overwriting_a_file_that_appears_meanwhile_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard_links: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: tuple[str, ...]
 ) -> None:
-    if not hard_links:
-        monkeypatch.setattr(os, "link", raiser(OSError(errno.EOPNOTSUPP, "no links here")))
+    take_away(monkeypatch, without, errno.EOPNOTSUPP)
     path = tmp_path / "model.bin"
 
     def write(file: BinaryIO) -> None:
@@ -280,7 +309,7 @@ def test_without_overwriting_a_file_that_appears_meanwhile_is_kept(
 def test_without_hard_links_a_failure_leaves_no_empty_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setattr(os, "link", raiser(OSError(errno.ENOSYS, "no links here")))
+    take_away(monkeypatch, ("link", "rename"), errno.ENOSYS)
     monkeypatch.setattr(os, "replace", raiser(error))
     with pytest.raises((TiedioError, KeyboardInterrupt)):
         replace_file(tmp_path / "model.bin", write_new, overwrite=False)
@@ -292,3 +321,15 @@ def test_without_overwriting_a_failing_link_leaves_nothing(tmp_path: Path, monke
     with pytest.raises(TiedioError, match="could not be written"):
         replace_file(tmp_path / "model.bin", write_new, overwrite=False)
     assert names(tmp_path) == []
+
+
+def test_without_overwriting_a_second_name_that_cannot_be_removed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.bin"
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", raiser(OSError(errno.EIO, "broken")))
+        replace_file(path, write_new, overwrite=False)
+    assert path.read_bytes() == NEW
+    replace_file(path, write_new)  # and the next save removes it
+    assert names(tmp_path) == ["model.bin"]

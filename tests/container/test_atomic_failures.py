@@ -239,6 +239,33 @@ def test_leftovers_of_another_machine_are_kept_for_a_day(old: Path) -> None:
     assert names(old.parent) == sorted([fresh.name, foreign.name, old.name])
 
 
+def test_a_leftover_under_our_own_process_number_is_removed_as_a_container_gives_the_same_one_again(old: Path) -> None:
+    mine = old.with_name(f".{old.name}.tiedio-tmp-{atomic._machine()}-{os.getpid()}-0123456789abcdef")
+    mine.write_bytes(b"")
+    seen = []
+
+    def write(file: BinaryIO) -> None:
+        seen.extend(names(old.parent))
+        replace_file(old, write_new)  # another save of this process leaves the first one alone
+        seen.extend(names(old.parent))
+        file.write(NEW)
+
+    replace_file(old, write)
+    assert mine.name not in seen
+    assert len(seen) == 4  # the old file and this one, before the other save and after it
+    assert names(old.parent) == [old.name]
+
+
+def test_a_leftover_under_the_number_of_a_living_process_is_kept_for_a_day(old: Path) -> None:
+    theirs = old.with_name(f".{old.name}.tiedio-tmp-{atomic._machine()}-{os.getppid()}-0123456789abcdef")
+    theirs.write_bytes(b"")
+    replace_file(old, write_new)
+    assert theirs.exists()
+    os.utime(theirs, (0, 0))
+    replace_file(old, write_new)
+    assert names(old.parent) == [old.name]
+
+
 def test_a_leftover_that_cannot_be_removed_does_not_stop_the_save(old: Path) -> None:
     folder = old.with_name(f".{old.name}.tiedio-tmp-00000000-2-0123456789abcdef")
     folder.mkdir()

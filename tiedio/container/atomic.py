@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import functools
 import hashlib
 import os
 import platform
 import re
 import secrets
 import stat
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +42,13 @@ _PLACE = frozenset(
         errno.EBUSY,
     }
 )
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+_NO_SUCH_CALL = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+# What a system says that cannot sync folders, or does not let this user; all else is a sync that failed.
+_NO_FOLDER_SYNC = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR, errno.EACCES, errno.EPERM}
+)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # of Linux
+_MINE: set[str] = set()  # temporary files of saves that this process is at
 
 
 def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None], *, overwrite: bool = True) -> None:
@@ -47,7 +56,8 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
 
     A file that is replaced hands its mode on; a symbolic link stays, and what it points to is replaced. If
     anything is raised before the new file is in place, an interrupt included, the old file is untouched and
-    the temporary one is gone. Temporary files that dead processes left for this path are removed.
+    the temporary one is gone. Temporary files that dead processes left for this path are removed. docs/durability.md
+    says what of this holds when the process is killed, or the machine stops.
 
     Args:
         path: the file to write; its folder must exist.
@@ -57,7 +67,8 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
     Raises:
         PathError: the folder is missing or not writable, the path is a folder or a special file, or it exists
             and `overwrite` is false.
-        TiedioError: the disk is full or fails; the `OSError` is its cause.
+        TiedioError: the disk is full or fails; the `OSError` is its cause. If it is the sync of the folder that
+            fails, the new file is in place already, and the error says so.
 
     Example:
         >>> import pathlib, tempfile
@@ -75,6 +86,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
     _sweep(target.parent, prefix)
     temporary = target.parent / f"{prefix}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
     try:
+        _MINE.add(temporary.name)
         _write_synced(temporary, write, mode)
         if overwrite:
             temporary.replace(target)
@@ -86,7 +98,9 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
         if isinstance(error, OSError) and not isinstance(error, TiedioError):
             raise _explained(error, shown) from error
         raise
-    _sync_folder(target.parent)
+    finally:
+        _MINE.discard(temporary.name)
+    _sync_folder(target.parent, shown)
 
 
 def _check_target(shown: str, overwrite: bool) -> tuple[Path, int | None]:
@@ -171,35 +185,84 @@ def _publish_new(temporary: Path, target: Path, shown: str) -> None:
     except FileExistsError as error:
         raise _already_there(shown) from error
     except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
+        if error.errno not in _NO_SUCH_CALL:
+            raise
+        _publish_without_links(temporary, target, shown)
+    else:
+        with suppress(OSError):  # the file is in place: a second name that stays is litter, and no failure
+            temporary.unlink()
+
+
+def _publish_without_links(temporary: Path, target: Path, shown: str) -> None:
+    try:
+        _rename_new(temporary, target)
+    except FileExistsError as error:
+        raise _already_there(shown) from error
+    except OSError as error:
+        if error.errno not in _NO_SUCH_CALL:
             raise
         _publish_by_claim(temporary, target, shown)
-    else:
-        temporary.unlink()
+
+
+def _rename_new(temporary: Path, target: Path) -> None:
+    """Rename a file unless something has the new name, in one call of the system."""
+    if os.name == "nt":  # there, this is what a rename is
+        temporary.rename(target)
+        return
+    call = _renameat2()
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(target))
+
+
+@functools.cache
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    call: Callable[[int, bytes, int, bytes, int], int] | None
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return call
 
 
 def _publish_by_claim(temporary: Path, target: Path, shown: str) -> None:
-    """Claim the name with an empty file, then replace that: for file systems without hard links."""
+    """Claim the name with an empty file, then replace that: where the system has no call that does both.
+
+    A process that is killed between the two leaves the empty file.
+    """
     try:
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary.replace(target)
     except FileExistsError as error:
         raise _already_there(shown) from error
-    try:
-        temporary.replace(target)
     except BaseException:
+        # An interrupt may come between the system's answer and any note of it here: what is empty is the claim.
         with suppress(OSError):
-            target.unlink()
+            if target.stat().st_size == 0:
+                target.unlink()
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    # The new file is in place by now: where folders cannot be synced, the save must not look failed.
-    with suppress(OSError):
+def _sync_folder(folder: Path, shown: str) -> None:
+    """Make the new name last, too, where the system can sync a folder."""
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NO_FOLDER_SYNC:
+            return
+        raise TiedioError(
+            "the new file is in place, but its folder could not be synced: if the machine stops now, what stood there "
+            "before may be back",
+            path=shown,
+            expected="a folder that can be synced",
+            found=str(error),
+            remedy="check the disk, and save again",
+        ) from error
 
 
 def _temporary_prefix(name: str) -> str:
@@ -210,7 +273,11 @@ def _temporary_prefix(name: str) -> str:
 
 
 def _sweep(folder: Path, prefix: str) -> None:
-    """Remove what dead processes left for the target; one elsewhere counts as dead after a silent day."""
+    """Remove what dead processes left for the target; one that cannot be asked is dead after a silent day.
+
+    A process number says little: in a container it is the same after every restart. So under this process's own
+    number it is dead unless it is one of its saves, and under that of a living one after a silent day, too.
+    """
     machine = _machine()
     try:
         with os.scandir(folder) as items:
@@ -224,7 +291,7 @@ def _sweep(folder: Path, prefix: str) -> None:
         place = folder / name
         with suppress(OSError):
             silent = time.time() - place.lstat().st_mtime > _STALE
-            if silent if match[1] != machine else not _alive(int(match[2])):
+            if silent or (match[1] == machine and not _alive(int(match[2]), name)):
                 place.unlink()
 
 
@@ -237,7 +304,10 @@ def _machine() -> str:
     return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: int, name: str = "") -> bool:
+    """Whether a process is there that may be writing the temporary file of this name."""
+    if name and pid == os.getpid():
+        return name in _MINE
     if os.name == "nt":  # there, signal 0 is not a question but Ctrl-C
         return True
     try:

@@ -76,5 +76,6 @@ def load_into(
         assigning.assign(plan, undo)
         if assigning.run_hooks(work, plan, read, undo):
             sharing.forget_all_functions(work, undo)  # what a hook set stands in them as it was: a mean, say
-        undo.pop_all()
-    return work.report()
+        report = work.report()
+        undo.pop_all()  # last: an interrupt after it finds all loaded, and one before it nothing
+    return report
