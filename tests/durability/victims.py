@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ def forked(act: Callable[[], None]) -> int:
             code = 0
         except KeyboardInterrupt:
             code = 2
+        except Exception:  # noqa: BLE001 - whoever waits sees the code only
+            traceback.print_exc()
         finally:
             os._exit(code)
     return pid
@@ -168,13 +171,13 @@ def keras_save(source: Path) -> Save:
 
     Keras is imported here, and nothing run with it, so that TensorFlow has no threads when this process forks.
     """
-    from tiedio import api
+    from tiedio import proof
 
     def save(scene: Scene, path: Path, layer: Layer) -> None:
         model = tiedio.load(source)
-        prove = vars(api)["prove"]
+        prove = proof.prove
         # The check that runs between writing and syncing is one step: what it opens is none of the file.
-        vars(api)["prove"] = lambda *given: layer.run("proof", lambda: prove(*given))
+        vars(proof)["prove"] = lambda *given: layer.run("proof", lambda: prove(*given))
         with scene.layered(layer):
             tiedio.save(model, path, overwrite=scene.overwrite)
 
