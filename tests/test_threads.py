@@ -335,7 +335,7 @@ def test_what_a_generator_of_the_backends_threads_draws_is_not_drawn_again(
         return drawing
 
     monkeypatch.setattr(api, "fill", draw(vars(api)["fill"]))
-    monkeypatch.setattr(api, "prove", draw(vars(api)["prove"]))
+    monkeypatch.setattr(proof, "prove", draw(vars(proof)["prove"]))
     for work in (lambda: tiedio.save(model, path), lambda: tiedio.load(path)):
         work()
         assert everything_random() == drawn[-1]
