@@ -17,7 +17,8 @@ import numpy as np
 
 from tiedio import arrays, keras_api, slots, values
 from tiedio.errors import MismatchError, ModelError, RebuildError, TiedioError, one_line
-from tiedio.manifest import SAFETENSORS_CODES, Stored, is_file_path
+from tiedio.manifest import SAFETENSORS_CODES, Stored
+from tiedio.naming import is_file_path
 
 VARIABLES = ("save_own_variables", "load_own_variables")
 ASSETS = ("save_assets", "load_assets")

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from tiedio.errors import DAMAGED, FormatError
+from tiedio.errors import DAMAGED, FormatError, shown
 
 
 def encode(value: Any) -> Any:
@@ -52,7 +52,7 @@ def decode(kind: Any, value: Any, where: str) -> Any:
             raise FormatError(
                 "wrong kind of value", path=where, expected="an object", found=_short(value), remedy=DAMAGED
             )
-        return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: decode(arguments[1], item, f"{where}.{key[:80]}") for key, item in value.items()}
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
@@ -93,7 +93,7 @@ def _record(kind: type, value: Any, where: str) -> Any:
             "unknown key",
             path=where,
             expected=f"only {', '.join(specs)}",
-            found=", ".join(map(repr, unknown)),
+            found=", ".join(map(shown, unknown[:8])) + (", …" if len(unknown) > 8 else ""),
             remedy="the file was not written by this format version of tiedio",
         )
     missing = [
@@ -104,10 +104,10 @@ def _record(kind: type, value: Any, where: str) -> Any:
     if missing:
         raise FormatError(
             "missing key", path=where, expected=", ".join(missing), found=", ".join(value) or "no keys", remedy=DAMAGED
-        )
+        )  # keys that are known are few and short
     return kind(**{name: decode(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = shown(value)
     return text if len(text) <= 60 else text[:57] + "…"
