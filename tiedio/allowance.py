@@ -17,6 +17,7 @@ from tiedio.limits import Limits
 _FIXED = 4096  # what parsing takes by itself
 _OBJECT = 200  # a dict of up to five pairs
 _PAIR = 131  # one pair more: its place in a dict that was just enlarged, and in the list that it came in
+_SAME_PAIR = 65  # with one of a few keys: no dict has it twice, so that dicts stay small, or it is refused
 _KEY = 66  # the parser keeps each key that it meets for the first time in a dict of its own
 _LIST = 96
 _ITEM = 18  # a place in a list that was just enlarged
@@ -62,7 +63,7 @@ class Allowance:
         Example:
             >>> from tiedio.allowance import Allowance
             >>> Allowance.of(None, 1000).memory
-            50334648
+            58723256
         """
         given = (limits or Limits()).for_file(size)
         memory, depth = (inf if limit is None else limit for limit in (given.memory, given.depth))
@@ -127,10 +128,12 @@ class _Counts:
     def size(self, string: int) -> int:
         """Bytes of what is made of it, without the characters of strings."""
         own = self.objects - self.empty  # each has a pair of its own, which no other object has too
+        more, new = max(self.pairs - own, 0), max(self.pairs - self.known, 0)
         return (
             self.objects * _OBJECT
-            + max(self.pairs - own, 0) * _PAIR
-            + max(self.pairs - self.known, 0) * _KEY
+            + min(more, new) * _PAIR
+            + max(more - new, 0) * _SAME_PAIR
+            + new * _KEY
             + self.lists * _LIST
             + self.commas * _ITEM
             + max(self.strings - self.known, 0) * string

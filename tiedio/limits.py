@@ -17,7 +17,7 @@ class Limits:
     a process busy for hours. Whoever trusts a file that is refused raises the limit that the error names.
 
     Args:
-        memory: bytes that the texts of the header may take once they are parsed. Default: 48 MiB and 3 times the
+        memory: bytes that the texts of the header may take once they are parsed. Default: 56 MiB and 3 times the
             size of the file.
         objects: layers, models, metrics, operations and their calls. Default: 2,000 and one for each 16 KiB of the
             file.
@@ -60,7 +60,7 @@ class Limits:
             (10, 2064)
         """
         defaults = {
-            "memory": 48 * _MIB + 3 * size,
+            "memory": 56 * _MIB + 3 * size,
             "objects": 2_000 + size // (16 << 10),
             "depth": 200,
             "integer": 1 << 20,

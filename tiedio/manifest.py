@@ -239,7 +239,6 @@ class Manifest:
         before = allowed.taken
         value = strict_json.loads(text, where, allowed)
         parsed = allowed.taken - before
-        allowed.take(parsed * 2 // 5, where)  # the records that are made of it
         if not isinstance(value, dict) or "format" not in value:
             raise FormatError(
                 "the manifest has no format version",
@@ -258,9 +257,10 @@ class Manifest:
                 found=", ".join(map(repr, newer)),
                 remedy=DAMAGED,
             )
-        manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest")
+        # The value is used up on the way: what is made of a part of it is smaller than the part.
+        manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest", consume=True)
         del value
-        allowed.give_back(parsed)
+        allowed.give_back(parsed * 3 // 5)
         _require_known_views(manifest, where)
         problems = tuple(itertools.islice(_problems(manifest), _MOST_PROBLEMS + 1))
         if problems:

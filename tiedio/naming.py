@@ -19,11 +19,11 @@ _LONGEST_NAME = 1024  # bytes; with the folder before it, a path has to stay bel
 
 
 def is_path(path: str) -> bool:
-    """Whether a path is one that a writer makes: escaped, and without empty segments or such as lead elsewhere.
+    r"""Whether a path is one that a writer makes: escaped, and without empty segments or such as lead elsewhere.
 
     Example:
         >>> from tiedio.naming import is_path
-        >>> is_path("blocks/0/kernel"), is_path("../kernel"), is_path("a//b"), is_path("tab\\there")
+        >>> is_path("blocks/0/kernel"), is_path("../kernel"), is_path("a//b"), is_path("tab\there")
         (True, False, False, False)
     """
     if path.isascii() and path.isprintable() and "\\" not in path and "." not in path and "//" not in path:
@@ -32,11 +32,11 @@ def is_path(path: str) -> bool:
 
 
 def is_file_path(name: str) -> bool:
-    """Whether `name` is a relative path with `/` that cannot lead out of its folder, on any system.
+    r"""Whether `name` is a relative path with `/` that cannot lead out of its folder, on any system.
 
     Example:
         >>> from tiedio.naming import is_file_path
-        >>> [is_file_path(name) for name in ("words.txt", "a/b", "../a", "/a", "C:/a", "nul.txt", "a\\0")]
+        >>> [is_file_path(name) for name in ("words.txt", "a/b", "../a", "/a", "C:/a", "nul.txt", "a\0")]
         [True, True, False, False, False, False, False]
     """
     if len(name) > _LONGEST_NAME or any(c in "\\:" or c < " " or c == "\x7f" for c in name):

@@ -94,7 +94,7 @@ def _too_deep(where: str, allowance: Allowance) -> LimitError:
 
 
 def _is_shallow(value: Any, depth: float) -> bool:
-    """Whether a value has at most so many levels of objects and arrays; what comes after goes through it level by level."""
+    """Whether a value has at most so many levels of objects and arrays."""
     level = [value]
     for _ in range(int(depth) + 1):
         if not level:

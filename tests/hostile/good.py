@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import tempfile
@@ -71,10 +72,8 @@ def seal(header: str, data: bytes, digests: list[str]) -> bytes:
     """A file of the text of a header, which holds blank digests, and data."""
     raw = header.encode("utf-8", "surrogatepass")
     head = len(raw).to_bytes(8, "little") + raw
-    try:
+    with contextlib.suppress(ValueError):  # no place for digests: it is refused for that, or for something else
         head = sealed(head, digests)
-    except ValueError:
-        pass  # there is no place for digests, and the file is refused for that or for something else
     return head + data
 
 
@@ -123,11 +122,10 @@ def weights_only() -> Parts:
 
 def parse(path: str) -> None:
     """Everything that happens to a file before something is made of it."""
+    from tiedio import strict_json
     from tiedio.container.single import open_reader
     from tiedio.inspection import manifest_of
     from tiedio.structure import shape
-
-    from tiedio import strict_json
 
     with open_reader(path) as reader:
         metadata = reader.header.metadata
