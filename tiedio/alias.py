@@ -13,6 +13,8 @@ from tiedio.manifest import Manifest, Variable
 Fresh = Callable[[Variable], Any]
 Revive = Callable[[Any], Any]
 
+_LONGEST_INDEX = 5  # digits
+
 
 def alias(
     roots: Mapping[str | None, Any],
@@ -60,6 +62,10 @@ def alias(
         describe.set_facts(variable, spec, revive)
         for slot in spec.slots:
             current = found.get(slot.path)
+            if current is not None:
+                _require_shape(
+                    slot.path, current, spec.shape if slot.view is None else slot.view.result_shape(spec.shape)
+                )
             wanted = variable if slot.view is None else keras_api.live_view(variable, slot.view)
             if current is None or current.held is not wanted:
                 _fill(slot.path, current, owners, wanted)
@@ -81,14 +87,7 @@ def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[
     for slot in spec.slots:
         if slot.path in found and slot.view is None and found[slot.path].view is None:
             variable = found[slot.path].variable
-            if tuple(variable.shape) != spec.shape:
-                raise MismatchError(
-                    "the class's code makes a weight of another shape",
-                    path=slot.path,
-                    expected=spec.shape,
-                    found=tuple(int(size) for size in variable.shape),
-                    remedy="load with the code that the model was saved with, or give the layer its size in its config",
-                )
+            _require_shape(slot.path, found[slot.path], spec.shape)
             alike = (
                 keras_api.storage_dtype(variable) == spec.dtype
                 and keras_api.created_trainable(variable) == spec.created_trainable
@@ -96,6 +95,19 @@ def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[
             if alike and id(variable) not in used:
                 return variable
     return None
+
+
+def _require_shape(path: str, current: slots.FoundSlot, expected: tuple[int, ...]) -> None:
+    """Raises unless what the class's code put into a slot has this shape: a tie changes none."""
+    shape = tuple(int(size) for size in current.held.shape)
+    if shape != expected:
+        raise MismatchError(
+            "the class's code makes a weight of another shape",
+            path=path,
+            expected=expected,
+            found=shape,
+            remedy="load with the code that the model was saved with, or give the layer its size in its config",
+        )
 
 
 def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any], variable: Any) -> None:
@@ -147,6 +159,9 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
     A segment of digits is an index, since names that begin with a digit are escaped; any other one is a key. What they
     were besides (a tuple, say) is compared afterwards, like everything else.
     """
+    name = segments[0].removeprefix(".")
+    if name.startswith("__") or any(_is_far(segment) for segment in segments):
+        return None
     mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
     if not segments[0].startswith(mark) or any(segment.startswith(("@", "#")) for segment in segments):
         return None
@@ -165,6 +180,11 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
         else:
             return None
     return steps
+
+
+def _is_far(segment: str) -> bool:
+    """Whether a segment is an index that no list has which a hand filled: a file could ask for a list of any length."""
+    return segment.isdigit() and not (segment.isdecimal() and segment.isascii() and len(segment) <= _LONGEST_INDEX)
 
 
 def _restore_object(

@@ -9,7 +9,7 @@ DAMAGED = "the file is damaged or was edited; save the model again"
 """The remedy for a file that contradicts itself."""
 
 _LONGEST_SHOWN = 80
-_LONGEST_PART = 1200
+_LONGEST_PART = 600
 
 
 class TiedioError(Exception):

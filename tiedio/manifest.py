@@ -340,6 +340,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     if all(variable.slots for variable in manifest.variables):
         yield from _tensor_problems(manifest)
     canonical = {v.slots[0].path for v in manifest.variables if v.slots}
+    optimizers = {optimizer.path for optimizer in manifest.optimizers}
     objects: set[str] = set()
     places: set[str] = set()
     for record in manifest.objects:
@@ -353,6 +354,10 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         if not record.paths or record.paths[0] != record.path:
             yield f"object {shown(record.path)} is not first among its places"
     yield from (f"{shown(path)} is no path" for paths in (slots, places) for path in paths if not naming.is_path(path))
+    for path in slots:
+        above, mark, _ = path.partition("@optimizer/")
+        if mark and f"{above}@optimizer" not in optimizers:
+            yield f"slot {shown(path)} is of no optimizer"
     for record in manifest.objects:
         for store, members in record.orders.items():
             if store not in _OBJECT_LISTS + _VARIABLE_LISTS:
@@ -361,12 +366,12 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             known = objects if store in _OBJECT_LISTS else canonical
             yield from (f"{shown(record.path)} lists unknown {shown(m)} in {store}" for m in members if m not in known)
     yield from (f"root {shown(root.path)} is no object" for root in manifest.roots if root.path not in objects)
-    optimizers: set[str] = set()
+    seen: set[str] = set()
     for optimizer in manifest.optimizers:
         name = f"optimizer {shown(optimizer.path)}"
-        if optimizer.path in optimizers or optimizer.path in places:
+        if optimizer.path in seen or optimizer.path in places:
             yield f"{name} stands twice"
-        optimizers.add(optimizer.path)
+        seen.add(optimizer.path)
         listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
         yield from (f"{name} lists unknown {shown(m)}" for m in listed if m not in canonical)
         yield from (f"{name} is of no model {shown(m)}" for m in optimizer.models if m not in objects)

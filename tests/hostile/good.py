@@ -48,10 +48,10 @@ class Parts:
         return replace(self, metadata={**self.metadata, TEXTS[name]: text})
 
     def changed(self, name: str, change: Callable[[Any], Any]) -> Parts:
-        """The same with one of the texts changed in place, or replaced by what `change` returns."""
+        """The same with one of the texts changed in place."""
         value = self.document(name)
-        instead = change(value)
-        return self.with_text(name, compact(value if instead is None else instead))
+        change(value)
+        return self.with_text(name, compact(value))
 
     def header(self) -> str:
         """The text of the header, with blank digests for as many tensors as there are."""
@@ -66,6 +66,12 @@ class Parts:
         """The digest of each tensor, in the order of the data."""
         spans = sorted((entry["data_offsets"] for entry in self.entries.values()), key=tuple)
         return [xxh3_128_hexdigest(self.data[start:stop]) for start, stop in spans]
+
+
+def plain(header: str, data: bytes) -> bytes:
+    """A file of the text of a header as it is, and data."""
+    raw = header.encode("utf-8", "surrogatepass")
+    return len(raw).to_bytes(8, "little") + raw + data
 
 
 def seal(header: str, data: bytes, digests: list[str]) -> bytes:
