@@ -15,6 +15,7 @@ from tiedio.errors import LimitError
 from tiedio.limits import Limits
 
 _FIXED = 4096  # what parsing takes by itself
+_MOST = 400  # of one character, whatever it is
 _OBJECT = 200  # a dict of up to five pairs
 _PAIR = 131  # one pair more: its place in a dict that was just enlarged, and in the list that it came in
 _SAME_PAIR = 65  # with one of a few keys: no dict has it twice, so that dicts stay small, or it is refused
@@ -88,10 +89,24 @@ class Allowance:
         """
         if self.memory == inf:
             return
+        most = len(text) * _MOST
+        if most * 32 <= self.memory - self.taken:  # a short text: not even counting is worth it
+            self.take(most, where)
+            return
         quick = parsed_size(text, quick=True)
         # Counting the keys takes a while, and is worth it only where it may decide.
         few = quick * 8 <= self.memory - self.taken
         self.take(quick if few else parsed_size(text), where)
+
+    def take_header(self, raw: bytes, where: str | None) -> None:
+        """Takes the text of a header, and what it would take once it is parsed.
+
+        Raises:
+            LimitError: there is not as much left.
+        """
+        if self.memory < inf:
+            most = len(raw) * _MOST
+            self.take(most if most * 32 <= self.memory else len(raw) + header_size(raw), where)
 
     def give_back(self, cost: int) -> None:
         """Gives back bytes that were taken, and are used no more."""

@@ -1,4 +1,4 @@
-"""Writes the corpus of the fuzzer: small good files, and short inputs that change them in each of the ways there are."""
+"""Writes the corpus of the fuzzer: small good files, and short inputs that change them in every way there is."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
 """Mutations of good files: of their bytes, of the JSON of the header, and of the JSON texts inside it.
 
-What to change is drawn from a source of choices, so that hypothesis, a fuzzer and a random number generator can drive it.
+What to change comes from a source of choices: hypothesis, a fuzzer or a random number generator.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -36,45 +35,44 @@ class Bytes:
 
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 255, 65536, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, -(2**63), 0.0, 1.0,
-    -0.0, 1e308, float("nan"), float("inf"), "", "a", "..", "../x", "/", "a/b", "\0", "\x1b[2J", "\u202e", "caf\u00e9",
-    "cafe\u0301", "\ud800", "\U0001f600", "$object", "__class__", "@optimizer", "4", "F32", "float32", "first/kernel",
-    "a" * 300, [], [[]], {}, {"$object": 0}, {"$object": 2**40}, {"$tuple": []}, {"$dict": [[1, 2]]}, {"$float": "nan"},
-    {"$bytes": "AA=="}, {"$tensor": [0, 0]}, {"$variable": "first/kernel"}, {"name": "transpose", "axes": [0, 1]},
-    {"name": "reshape", "shape": [-1]}, [0] * 70, {"x": {"x": {"x": {}}}},
+    None, True, False, 0, 1, -1, 2, 255, 65536, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64, 10**30, -(2**63), 0.0,
+    1.0, -0.0, 1e308, float("nan"), float("inf"), "", "a", "..", "../x", "/", "a/b", "\0", "\x1b[2J", "\u202e",
+    "caf\u00e9", "cafe\u0301", "\ud800", "\U0001f600", "$object", "__class__", "@optimizer", "4", "F32", "float32",
+    "first/kernel", "a" * 300, [], [[]], {}, {"$object": 0}, {"$object": 2**40}, {"$tuple": []}, {"$dict": [[1, 2]]},
+    {"$float": "nan"}, {"$bytes": "AA=="}, {"$tensor": [0, 0]}, {"$variable": "first/kernel"},
+    {"name": "transpose", "axes": [0, 1]}, {"name": "reshape", "shape": [-1]}, [0] * 70, {"x": {"x": {"x": {}}}},
 )  # fmt: skip
 """What is put into documents; more come from the documents themselves."""
 
 _BITS = (0x01, 0x20, 0x80, 0xFF)
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container in a JSON value, with each of its keys or positions."""
-    found: list[tuple[Any, Any]] = []
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        keys = list(item) if isinstance(item, dict) else list(range(len(item))) if isinstance(item, list) else []
-        for key in keys:
-            found.append((item, key))
-            stack.append(item[key])
-    return found
+def place(value: Any, choices: Choices) -> tuple[Any, Any] | None:
+    """A container somewhere in a JSON value, and one of its keys or positions; most often deep inside."""
+    owner, key = None, None
+    while isinstance(value, (dict, list)) and value:
+        if owner is not None and choices.below(8) == 0:
+            break
+        owner = value
+        keys = list(owner) if isinstance(owner, dict) else range(len(owner))
+        key = keys[choices.below(len(keys))]
+        value = owner[key]
+    return None if owner is None else (owner, key)
 
 
 def change_document(document: Any, choices: Choices) -> Any:
     """One change at some place of a JSON value, in place; what is left of it."""
-    found = places(document)
-    if not found:
+    here, there = place(document, choices), place(document, choices)
+    if here is None or there is None:
         return VALUES[choices.below(len(VALUES))]
-    owner, key = found[choices.below(len(found))]
+    (owner, key), (other, spot) = here, there
     act = choices.below(8)
     if act == 0:
         del owner[key]
     elif act == 1:
         owner[key] = copy.deepcopy(VALUES[choices.below(len(VALUES))])
     elif act == 2:
-        other, place = found[choices.below(len(found))]
-        owner[key] = copy.deepcopy(other[place])
+        owner[key] = copy.deepcopy(other[spot])
     elif act == 3:
         _double(owner, key, choices)
     elif act == 4:
@@ -86,9 +84,8 @@ def change_document(document: Any, choices: Choices) -> Any:
     elif act == 5:
         owner[key] = _nudged(owner[key], choices)
     elif act == 6:
-        other, place = found[choices.below(len(found))]
-        mine, theirs = copy.deepcopy(owner[key]), copy.deepcopy(other[place])
-        owner[key], other[place] = theirs, mine
+        mine, theirs = copy.deepcopy(owner[key]), copy.deepcopy(other[spot])
+        owner[key], other[spot] = theirs, mine
     else:
         owner[key] = _wrapped(owner[key], choices)
     return document
@@ -125,7 +122,25 @@ def _wrapped(value: Any, choices: Choices) -> Any:
 def change_text(text: str, choices: Choices) -> str:
     """One change of a text as text: what no writer of JSON would make."""
     at = choices.below(len(text) + 1)
-    signs = ('"', "{", "}", "[", "]", ",", ":", "\\", "\\u0000", "\\ud800", "NaN", "1e999", "-", "0", " ", "\x00", "\u00e9")
+    signs = (
+        '"',
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\\",
+        "\\u0000",
+        "\\ud800",
+        "NaN",
+        "1e999",
+        "-",
+        "0",
+        " ",
+        "\x00",
+        "\u00e9",
+    )
     act = choices.below(4)
     if act == 0:
         return text[:at] + signs[choices.below(len(signs))] + text[at:]
@@ -148,7 +163,9 @@ def change_bytes(raw: bytes, choices: Choices) -> bytes:
         return raw[:at] + raw[at + 1 + choices.below(64) :]
     if act == 3:
         return raw[:at] + bytes([choices.below(256)]) * (1 + choices.below(32)) + raw[at:]
-    return (int.from_bytes(raw[:8], "little") + (1, -1, 8, 2**32, 2**63)[choices.below(5)]).to_bytes(16, "little")[:8] + raw[8:]
+    return (int.from_bytes(raw[:8], "little") + (1, -1, 8, 2**32, 2**63)[choices.below(5)]).to_bytes(16, "little")[
+        :8
+    ] + raw[8:]
 
 
 def mutant(parts: Parts, raw: bytes, choices: Choices) -> bytes:
@@ -176,7 +193,7 @@ def mutant(parts: Parts, raw: bytes, choices: Choices) -> bytes:
         parts = parts.with_text(name, text)
     else:
         document = parts.document(name)
-        for _ in range(1 + choices.below(4)):
+        for _ in range((1, 1, 1, 3)[choices.below(4)]):
             document = change_document(document, choices)
         parts = parts.with_text(name, compact(document))
         if choices.below(3) == 0:
@@ -207,5 +224,3 @@ def _following(parts: Parts) -> dict[str, Any]:
     except (KeyError, TypeError, IndexError, ValueError, AttributeError):
         pass
     return entries
-
-

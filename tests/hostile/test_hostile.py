@@ -1,4 +1,4 @@
-"""Each hostile file is refused by each call that it concerns: by a short error of the library that says what is wrong."""
+"""Each hostile file is refused by each call that it concerns: a short error of the library says what is wrong."""
 
 from __future__ import annotations
 

@@ -8,11 +8,10 @@ import re
 import stat
 import sys
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tiedio.allowance import Allowance, header_size
+from tiedio.allowance import Allowance
 from tiedio.container import strict_json
 from tiedio.container.strict_json import MAX_NUMBER, refuse, short, short_list
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
@@ -221,8 +220,7 @@ def parse_header(prefix: bytes, file_size: int, path: str | None = None, limits:
 def parse_text(raw: bytes, file_size: int, path: str | None = None, limits: Limits | None = None) -> Header:
     """Parse the text of a header, without the length before it; see `parse_header`."""
     allowance = Allowance.of(limits, file_size)
-    if allowance.memory < inf:
-        allowance.take(len(raw) + header_size(raw), path)
+    allowance.take_header(raw, path)
     table = strict_json.loads(raw, path)
     metadata = _metadata(table.pop(METADATA, {}), path)
     entries = sorted((_entry(name, fields, path) for name, fields in table.items()), key=lambda e: (e.start, e.stop))
