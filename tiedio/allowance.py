@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from math import inf
 from typing import NoReturn
@@ -28,6 +29,7 @@ _NUMBER = 48
 
 _SAMPLE = 1 << 15  # characters in which keys are looked for that come again and again
 _MOST_KEYS = 40
+_FEW = 1000  # strings, among which those that are met again do not matter
 _SAMPLED = re.compile(r'"([A-Za-z$_][A-Za-z_]{0,30})":')
 _FIXED_KEYS = ("dtype", "shape", "data_offsets")
 _HEADER_OBJECT = 350  # an `Entry`, its shape, its places in a list and in a dict
@@ -169,7 +171,7 @@ def parsed_size(text: str, quick: bool = False) -> int:
         True
     """
     real, fewest = _strings(text.count('"'), text.count('\\"'), text.count('\\\\"'))
-    known = 0 if quick else sum(_again(text, key) for key in _frequent_keys(text))
+    known = 0 if quick or real <= _FEW else sum(_again(text, key) for key in _frequent_keys(text))
     counts = _Counts(
         text.count("{"),
         text.count("{}"),
@@ -201,18 +203,9 @@ def header_size(raw: bytes) -> int:
     string = _STRING if width == 1 else _WIDE_STRING
     characters = len(raw) * width * (10 if width == 1 else 15) // 8
     real, fewest = _strings(raw.count(b'"'), raw.count(b'\\"'), raw.count(b'\\\\"'))
-    known = sum(_again(raw, key) for key in _FIXED_KEYS)
-    outside = _outside(raw) if max(real - known, 0) * string < 2 * len(raw) + (1 << 25) else raw
-    counts = _Counts(
-        outside.count(b"{"),
-        outside.count(b"{}"),
-        outside.count(b"["),
-        outside.count(b":"),
-        outside.count(b","),
-        real,
-        fewest,
-        known,
-    )
+    known = sum(_again(raw, key) for key in _FIXED_KEYS) if real > _FEW else 0
+    outside = _outside(raw)
+    counts = _Counts(outside["{"], outside["{}"], outside["["], outside[":"], outside[","], real, fewest, known)
     return _FIXED + text + characters + counts.size(string) + min(counts.objects, counts.pairs // 3) * _HEADER_OBJECT
 
 
@@ -248,12 +241,23 @@ def _width(text: str) -> int:
 
 
 _STRUCTURE = b'"{}[],:'
+_OTHERS = bytes(sorted(set(range(256)) - set(_STRUCTURE)))
+_PIECE = 1 << 20  # bytes that are looked at together, so that counting itself takes no memory
 
 
-def _outside(raw: bytes) -> bytes:
-    """What stands outside of the strings of a JSON text."""
-    # Pairs of backslashes first: what is left before a quote escapes it.
-    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    signs = plain.translate(None, bytes(sorted(set(range(256)) - set(_STRUCTURE))))
-    del plain
-    return b"".join(signs.split(b'"')[::2])
+def _outside(raw: bytes) -> Counter[str]:
+    """How often each sign of structure stands outside of the strings of a JSON text, and `{}` beside them."""
+    found: Counter[str] = Counter()
+    start, inside = 0, 0
+    while start < len(raw):
+        end = min(start + _PIECE, len(raw))
+        while end < len(raw) and raw[end - 1 : end] == b"\\":  # an escape stays whole
+            end += 1
+        # Pairs of backslashes first: what is left before a quote escapes it.
+        piece = raw[start:end].replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
+        parts = piece.split(b'"')
+        plain = b"".join(parts[inside::2])
+        found.update({sign: plain.count(sign.encode()) for sign in ("{", "{}", "[", ":", ",")})
+        inside = (inside + len(parts) - 1) % 2
+        start = end
+    return found

@@ -16,6 +16,7 @@ _SEGMENT = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)", re.IGNORECASE)
 _LONGEST_PART = 255  # bytes; what file systems take
 _LONGEST_NAME = 1024  # bytes; with the folder before it, a path has to stay below 4096
+_MOST_PARTS = 32  # folders and the file
 
 
 def is_path(path: str) -> bool:
@@ -39,7 +40,11 @@ def is_file_path(name: str) -> bool:
         >>> [is_file_path(name) for name in ("words.txt", "a/b", "../a", "/a", "C:/a", "nul.txt", "a\0")]
         [True, True, False, False, False, False, False]
     """
-    if len(name) > _LONGEST_NAME or any(c in "\\:" or c < " " or c == "\x7f" for c in name):
+    if (
+        len(name) > _LONGEST_NAME
+        or name.count("/") >= _MOST_PARTS
+        or any(c in "\\:" or c < " " or c == "\x7f" for c in name)
+    ):
         return False
     if any("\ud800" <= c <= "\udfff" for c in name) or len(name.encode()) > _LONGEST_NAME:
         return False

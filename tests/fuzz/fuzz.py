@@ -160,7 +160,7 @@ def main() -> int:
         for _ in range(options.runs):
             target.one(chance.randbytes(chance.choice((8, 24, 48, 96))))
     else:
-        import atheris  # type: ignore[import-untyped, unused-ignore]
+        import atheris
 
         with atheris.instrument_imports(include=["tiedio"]):
             target = Target(options, folder)
