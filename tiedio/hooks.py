@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import arrays, keras_api, slots, values
+from tiedio import arrays, keras_api, naming, slots, values
 from tiedio.errors import MismatchError, ModelError, RebuildError, TiedioError, one_line
 from tiedio.manifest import SAFETENSORS_CODES, Stored
-from tiedio.naming import is_file_path
 
 VARIABLES = ("save_own_variables", "load_own_variables")
 ASSETS = ("save_assets", "load_assets")
@@ -164,6 +163,7 @@ def _as_array(item: Any, where: str) -> np.ndarray[Any, Any]:
 
 def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """Relative path and bytes of all files in a folder, sorted."""
+    names_so_far = []
     for parent, folders, names in os.walk(folder):
         folders.sort()
         if not folders and not names and parent != folder:
@@ -171,10 +171,13 @@ def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray
         for name in sorted(names):
             full = os.path.join(parent, name)
             relative = os.path.relpath(full, folder).replace(os.sep, "/")
-            if os.path.islink(full) or not os.path.isfile(full) or not is_file_path(relative):
+            if os.path.islink(full) or not os.path.isfile(full) or not naming.is_file_path(relative):
                 raise _refused(path, value, ASSETS[0], "regular files with plain names", repr(relative))
+            names_so_far.append(relative)
             with open(full, "rb") as file:
                 yield relative, np.frombuffer(file.read(), np.uint8)
+    for problem in naming.collisions(names_so_far):
+        raise _refused(path, value, ASSETS[0], "files with names that differ on every system", problem)
 
 
 # --- vocabularies -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tests.hostile.good import good, plain
 from tests.hostile.texts import NASTY
 from tiedio import strict_json
 
-SMALL, LARGE = 1_100_000, 12_000_000
+SMALL, LARGE = 1_100_000, 6_000_000
 """Characters: what is just below the allowance of a file of its size, where it is nasty, and what is far above."""
 
 
@@ -151,3 +151,36 @@ def write_all(folder: Path, sizes: tuple[int, ...] = (SMALL, LARGE)) -> Iterator
         path = folder / f"{name}.safetensors".replace(" ", "_")
         path.write_bytes(make_file())
         yield path
+
+
+def main() -> None:
+    """Measures every bomb, and prints those that come closest to what their files may take, and the slowest."""
+    import sys
+    import tempfile
+
+    from tests.hostile.measure import MIB, Measured, measure
+
+    call = sys.argv[1] if len(sys.argv) > 1 else "parse"
+    done: list[Measured] = []
+    bounds: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        warm = folder / "good.safetensors"
+        warm.write_bytes(good().raw)
+        files = write_all(folder)
+        while some := [path for path, _ in zip(files, range(40), strict=False)]:
+            bounds.update({str(path): 64 * MIB + 4 * path.stat().st_size for path in some})
+            done += measure(some, call, warm=warm)
+            for path in some:
+                path.unlink()
+    for key, title in ((lambda one: one.peak / bounds[one.path], "memory"), (lambda one: one.seconds, "time")):
+        print(f"{len(done)} files, {title}:")
+        for one in sorted(done, key=key, reverse=True)[:12]:
+            share = one.peak / bounds[one.path]
+            print(f"{share:5.0%} of its bound, {one.seconds:6.2f} s, {one.error}: {Path(one.path).name[:90]}")
+    print(f"beyond the bound: {sum(one.peak > bounds[one.path] for one in done)}")
+    print(f"errors of others: {sum(one.error is not None and not one.ours for one in done)}")
+
+
+if __name__ == "__main__":
+    main()

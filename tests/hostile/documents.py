@@ -167,7 +167,7 @@ manifest(
     "a slot of a megabyte",
     lambda m: m["variables"][1]["slots"].append({"path": "first/kernel"}) or kernel(m)["slots"].append({"path": LONG}),
     "two variables",
-)  # type: ignore[func-returns-value]
+)
 
 # --- views ----------------------------------------------------------------------------------------------
 manifest(

@@ -17,9 +17,10 @@ from tests.hostile.texts import NASTY
 from tiedio import strict_json
 from tiedio.allowance import Allowance, header_size, parsed_size
 from tiedio.container import strict_json as header_json
-from tiedio.container.header import build_header, parse_header, read_header
+from tiedio.container.digests import blank
+from tiedio.container.header import Entry, build_header, parse_header, read_header
 from tiedio.errors import FormatError, LimitError
-from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, manifest_of
+from tiedio.inspection import DIGESTS_KEY, MANIFEST_KEY, STRUCTURE_KEY, manifest_of
 from tiedio.limits import Limits
 from tiedio.manifest import Manifest
 
@@ -145,6 +146,25 @@ def test_what_save_writes_takes_a_small_part_of_what_is_allowed() -> None:
         manifest_of(header, str(path))
         text = header.metadata[STRUCTURE_KEY]
         assert header.allowance.taken + parsed_size(text) < header.allowance.memory / 3
+
+
+@pytest.mark.parametrize(("variables", "slots"), [(10_000, 2), (10_000, 10)])
+def test_a_large_model_of_small_weights_is_within_the_limits(variables: int, slots: int) -> None:
+    parts = good().parts
+    document = parts.document("manifest")
+    facts = {"shape": [8], "dtype": "float32", "name": "part"}
+    document["variables"] = [
+        {"slots": [{"path": f"layer_{s}/parts/{n}"} for s in range(slots)], **facts, "path": f"layer_0/part_{n}"}
+        for n in range(variables)
+    ]
+    document["objects"] = document["objects"][:1]
+    document["objects"][0]["orders"] = {"variables": [f"layer_0/parts/{n}" for n in range(variables)]}
+    document["optimizers"] = []
+    entries = [Entry(f"layer_0/parts/{n}", "F32", (8,), 32 * n, 32 * n + 32) for n in range(variables)]
+    metadata = {**parts.metadata, MANIFEST_KEY: strict_json.dumps(document), DIGESTS_KEY: blank(variables)}
+    head = build_header(entries, metadata)
+    header = parse_header(head, len(head) + 32 * variables)
+    assert len(manifest_of(header, "here").ties) == variables
 
 
 def test_a_header_that_we_write_is_not_refused_whatever_its_size() -> None:
