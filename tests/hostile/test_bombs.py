@@ -27,7 +27,7 @@ WORST = {
 def measured(files: dict[str, bytes], folder: Path, call: str) -> list[Measured]:
     paths = []
     for name, raw in files.items():
-        path = folder / f"{name}.safetensors"
+        path = folder / f"{name[-60:]}.safetensors"
         path.write_bytes(raw)
         paths.append(path)
     warm = folder / "good.safetensors"

@@ -36,7 +36,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 MORE = settings(
-    max_examples=10 * settings().max_examples,
+    max_examples=25 * settings().max_examples,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 
@@ -52,7 +52,7 @@ def test_a_changed_file_is_read_or_refused(path: Path, data: st.DataObject) -> N
             assert len(str(error)) < 2_500  # noqa: PT017 - it may be raised, and need not
 
 
-@settings(MORE, max_examples=5 * settings().max_examples)
+@settings(MORE, max_examples=15 * settings().max_examples)
 @given(st.data())
 def test_a_changed_file_is_loaded_into_a_model_or_leaves_it_alone(path: Path, model: Any, data: st.DataObject) -> None:
     path.write_bytes(mutant(good().parts, good().raw, Drawn(data)))
