@@ -1,4 +1,4 @@
-"""Paths and names of assets: what a writer makes is taken, and what leads elsewhere, or is two on one system, is not."""
+"""Paths and names of assets: what a writer makes is taken, and what leads elsewhere or collides is not."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_plain_names_are_file_paths(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "", "..", "a/../b", "/a", "a/", "a//b", "C:a", "a\\b", "a\0", "a\x7f", "NUL", "nul.txt", "a/com1", "LPT9.x.y", "...",
-        " ", "a" * 256, "ä" * 128, "a/" * 600, "a/" * 32 + "b", "\udc80", "x" * 10_000_000,
+        "", "..", "a/../b", "/a", "a/", "a//b", "C:a", "a\\b", "a\0", "a\x7f", "NUL", "nul.txt", "a/com1", "LPT9.x.y",
+        "...", " ", "a" * 256, "ä" * 128, "a/" * 600, "a/" * 32 + "b", "\udc80", "x" * 10_000_000,
     ],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_are_none(name: str) -> None:
