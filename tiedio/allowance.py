@@ -28,7 +28,7 @@ _WIDE_STRING = 88
 _NUMBER = 48
 
 _SAMPLE = 1 << 15  # characters in which keys are looked for that come again and again
-_MOST_KEYS = 40
+_MOST_KEYS = 16
 _FEW = 1000  # strings, among which those that are met again do not matter
 _SAMPLED = re.compile(r'"([A-Za-z$_][A-Za-z_]{0,30})":')
 _FIXED_KEYS = ("dtype", "shape", "data_offsets")
@@ -96,9 +96,11 @@ class Allowance:
             self.take(most, where)
             return
         quick = parsed_size(text, quick=True)
-        # Counting the keys takes a while, and is worth it only where it may decide.
-        few = quick * 8 <= self.memory - self.taken
-        self.take(quick if few else parsed_size(text), where)
+        # Counting the keys takes a while, and is worth it only where it may decide: a key that is met again saves
+        # no more than this.
+        left, saved = self.memory - self.taken, text.count(":") * (_KEY + _PAIR - _SAME_PAIR + _WIDE_STRING)
+        decided = quick * 8 <= left or quick - saved > left
+        self.take(quick if decided else parsed_size(text), where)
 
     def take_header(self, raw: bytes, where: str | None) -> None:
         """Takes the text of a header, and what it would take once it is parsed.
@@ -217,7 +219,8 @@ def _strings(quotes: int, escaped: int, doubtful: int) -> tuple[int, int]:
 
 def _again(text: str | bytes, key: str) -> int:
     if isinstance(text, str):
-        return max(text.count(f'"{key}":') - text.count(f'\\"{key}":') - 1, 0)
+        escaped = text.count(f'\\"{key}":') if "\\" in text else 0
+        return max(text.count(f'"{key}":') - escaped - 1, 0)
     return max(text.count(f'"{key}":'.encode()) - text.count(f'\\"{key}":'.encode()) - 1, 0)
 
 
