@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,7 +169,7 @@ def main() -> None:
         warm = folder / "good.safetensors"
         warm.write_bytes(good().raw)
         files = write_all(folder)
-        while some := [path for path, _ in zip(files, range(40), strict=False)]:
+        while some := list(itertools.islice(files, 40)):
             bounds.update({str(path): 64 * MIB + 4 * path.stat().st_size for path in some})
             done += measure(some, call, warm=warm)
             for path in some:
