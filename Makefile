@@ -11,11 +11,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 DEV_LOCK := requirements-dev.lock
 RUN_LOCK := requirements-tensorflow.lock
 BENCH_LOCK := requirements-bench.lock
+FUZZ_LOCK := requirements-fuzz.lock
 # The resolver that writes the locks; it goes into an environment of its own.
 LOCK_TOOL := uv==0.13.8
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
 KILL_ARGS ?=
+FUZZ_ARGS ?=
 BENCH_ARGS ?=
 
 # Results must not depend on a graphics card, and a log line of TensorFlow is not a result.
@@ -25,13 +27,14 @@ export KERAS_BACKEND := tensorflow
 # Importing TensorFlow from source takes twice as long as from bytecode, in every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test soak lint bench kept lock clean
+.PHONY: help demo test soak fuzz lint bench kept lock clean
 
 help:
 	@echo "make demo   set up, then run 'tiedio demo'"
 	@echo "make test   set up, lint, then the whole test suite (PYTEST_ARGS= adds arguments)"
 	@echo "make soak   set up, then 1,000 killed saves (KILL_ARGS= adds arguments), and 20,000 random models, going on"
 	@echo "            where it stopped (SOAK_ARGS= adds arguments)"
+	@echo "make fuzz   set up, then 100,000 hostile files made by atheris (FUZZ_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
 	@echo "make bench  set up, then measure everything, into docs/benchmarks/ (BENCH_ARGS=--quick only tries it)"
 	@echo "make kept   set up, then the table of what tiedio and its peers keep, into README.md and docs/peers.md"
@@ -67,6 +70,14 @@ soak: $(VENV)/.installed
 	$(BIN)/python tests/soak/kills.py $(KILL_ARGS)
 	$(BIN)/python tests/soak/soak.py $(SOAK_ARGS)
 
+# Atheris has wheels for Linux; `FUZZ_ARGS=--plain` runs without it, and so without the guidance of coverage.
+$(VENV)/.fuzz: $(VENV)/.installed $(FUZZ_LOCK)
+	$(PIP) install --quiet --no-compile --require-hashes --only-binary :all: --no-deps -r $(FUZZ_LOCK)
+	@touch $@
+
+fuzz: $(if $(findstring --plain,$(FUZZ_ARGS)),$(VENV)/.installed,$(VENV)/.fuzz)
+	$(BIN)/python -W ignore tests/fuzz/fuzz.py $(FUZZ_ARGS)
+
 # Orbax, matplotlib and what they need, beside what is locked for the rest.
 $(VENV)/.peers: $(VENV)/.installed $(BENCH_LOCK)
 	$(PIP) install --quiet --no-compile --require-hashes --only-binary :all: --no-deps -r $(BENCH_LOCK)
@@ -90,6 +101,7 @@ lock:
 	  --custom-compile-command 'make lock' pyproject.toml); \
 	"$${compile[@]}" --extra dev --output-file $(DEV_LOCK); \
 	"$${compile[@]}" --extra bench --constraint $(DEV_LOCK) --output-file $(BENCH_LOCK); \
+	"$${compile[@]}" --extra fuzz --constraint $(DEV_LOCK) --output-file $(FUZZ_LOCK); \
 	"$${compile[@]}" --extra tensorflow --constraint $(DEV_LOCK) --output-file $(RUN_LOCK)
 
 clean:

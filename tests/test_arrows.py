@@ -16,7 +16,9 @@ PACKAGE = ROOT / "tiedio"
 # are the design's; on a half stands what several rooms above it need, or what joins the rooms below it.
 FLOORS: dict[float, set[str]] = {
     1: {"errors"},
-    1.5: {"strict_json", "records", "views", "limits"},
+    1.25: {"limits"},
+    1.375: {"allowance"},
+    1.5: {"strict_json", "records", "views", "naming"},
     2: {"container", "keras_api", "arrays"},
     2.5: {"session"},
     3: {"manifest", "slots", "configs", "report", "roots"},
@@ -36,7 +38,10 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FIRST_USER_FLOOR = 6
 
 # What reads a file must work, and be quick, without Keras.
-WITHOUT_KERAS = ("errors", "limits", "strict_json", "records", "views", "container", "manifest", "inspection")
+WITHOUT_KERAS = (
+    "errors", "limits", "allowance", "strict_json", "records", "views", "naming", "container", "manifest",
+    "inspection",
+)  # fmt: skip
 KERAS_AND_BACKENDS = ("keras", "tensorflow", "jax", "torch", "keras_hub")
 INTERNALS = "keras.src"
 MAX_LINES = 450

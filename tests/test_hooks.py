@@ -17,7 +17,7 @@ import tiedio
 from tiedio import hooks
 from tiedio.container.digests import KEY, blank
 from tiedio.errors import FormatError, MismatchError, ModelError, RebuildError
-from tiedio.manifest import is_file_path
+from tiedio.naming import is_file_path
 from tiedio.testing.zoo_base import floats, trained
 from tiedio.testing.zoo_hooks import CountingSGD, Remembering
 

@@ -154,8 +154,8 @@ def test_a_file_that_is_replaced_meanwhile_is_not_what_is_loaded(
     other = saved.with_name("other.safetensors")
     tiedio.save(model(), other)
 
-    def verified_then_replaced(file: Any, shown: str) -> Header:
-        header = verified_header(file, shown)
+    def verified_then_replaced(file: Any, shown: str, limits: Any) -> Header:
+        header = verified_header(file, shown, limits)
         other.replace(saved)
         return header
 

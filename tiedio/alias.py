@@ -19,6 +19,8 @@ _DEPTH = 200
 Fresh = Callable[[Variable], Any]
 Revive = Callable[[Any], Any]
 
+_LONGEST_INDEX = 9  # digits
+
 
 def alias(
     roots: Mapping[str | None, Any],
@@ -66,6 +68,10 @@ def alias(
         describe.set_facts(variable, spec, revive)
         for slot in spec.slots:
             current = found.get(slot.path)
+            if current is not None:
+                _require_shape(
+                    slot.path, current, spec.shape if slot.view is None else slot.view.result_shape(spec.shape)
+                )
             wanted = variable if slot.view is None else keras_api.live_view(variable, slot.view)
             if current is None or current.held is not wanted:
                 _fill(slot.path, current, owners, wanted)
@@ -87,14 +93,7 @@ def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[
     for slot in spec.slots:
         if slot.path in found and slot.view is None and found[slot.path].view is None:
             variable = found[slot.path].variable
-            if tuple(variable.shape) != spec.shape:
-                raise MismatchError(
-                    "the class's code makes a weight of another shape",
-                    path=slot.path,
-                    expected=spec.shape,
-                    found=tuple(int(size) for size in variable.shape),
-                    remedy="load with the code that the model was saved with, or give the layer its size in its config",
-                )
+            _require_shape(slot.path, found[slot.path], spec.shape)
             alike = (
                 keras_api.storage_dtype(variable) == spec.dtype
                 and keras_api.created_trainable(variable) == spec.created_trainable
@@ -102,6 +101,19 @@ def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[
             if alike and id(variable) not in used:
                 return variable
     return None
+
+
+def _require_shape(path: str, current: slots.FoundSlot, expected: tuple[int, ...]) -> None:
+    """Raises unless what the class's code put into a slot has this shape: a tie changes none."""
+    shape = tuple(int(size) for size in current.held.shape)
+    if shape != expected:
+        raise MismatchError(
+            "the class's code makes a weight of another shape",
+            path=path,
+            expected=expected,
+            found=shape,
+            remedy="load with the code that the model was saved with, or give the layer its size in its config",
+        )
 
 
 def _fill(path: str, current: slots.FoundSlot | None, owners: Mapping[str, Any], variable: Any) -> None:
@@ -154,7 +166,7 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
     were besides (a tuple, say) is compared afterwards, like everything else.
     """
     mark = "." if isinstance(owner, (keras_api.Functional, keras_api.Sequential)) else ""
-    if slots.is_special(unquote(segments[0].removeprefix(mark))):
+    if slots.is_special(unquote(segments[0].removeprefix(mark))) or any(map(_is_no_index, segments)):
         return None
     if not segments[0].startswith(mark) or any(segment.startswith(("@", "#")) for segment in segments):
         return None
@@ -165,7 +177,7 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
             slots.put(owner, steps, [] if segment.isdigit() else {})
         container = arrays.unwrapped(slots.get(owner, steps))
         if segment.isdigit() and isinstance(container, list):
-            if len(segment) > 7 or int(segment) > len(container) + _GAP:
+            if int(segment) > len(container) + _GAP:
                 return None
             while len(container) <= int(segment):
                 list.append(container, None)  # what comes before it may be filled later
@@ -175,6 +187,11 @@ def _make_place(owner: Any, segments: list[str]) -> tuple[slots.Step, ...] | Non
         else:
             return None
     return steps
+
+
+def _is_no_index(segment: str) -> bool:
+    """Whether a segment looks like an index and is none that a list could have."""
+    return segment.isdigit() and not (segment.isdecimal() and segment.isascii() and len(segment) <= _LONGEST_INDEX)
 
 
 def _restore_object(

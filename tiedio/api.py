@@ -10,6 +10,7 @@ from typing import Any
 
 from tiedio import configs, keras_api, moments, session, slots, ties
 from tiedio.cloning import clones_of
+from tiedio.container.header import Header
 from tiedio.container.single import open_reader, write_tensors
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
 from tiedio.frozen import warn_of_frozen_ties
@@ -125,7 +126,7 @@ def load(
         True
     """
     name = _checked_source(path)
-    with open_reader(name, mmap=mmap, verify=verify) as reader:
+    with open_reader(name, mmap=mmap, verify=verify, limits=limits) as reader:
         caps = (limits or Limits()).for_file(reader.header.file_size)
         manifest = manifest_of(reader.header, name)
         _require_structure(reader.header.metadata, name)
@@ -134,6 +135,7 @@ def load(
             metadata_of(reader.header, STRUCTURE_KEY, name),
             metadata_of(reader.header, TRAINING_KEY, name),
             name,
+            reader.header.allowance,
         )
         foreign = session.runs_foreign_code(reader.header.metadata.values())
         with session.untouched_randomness(foreign), session.without_collections():
@@ -205,6 +207,7 @@ def load_weights(
     mapping: Mapping[str, str] | None = None,
     mmap: bool = True,
     verify: bool = False,
+    limits: Limits | None = None,
 ) -> Report:
     """Loads the weights of a file into a model that code has built; all of them or, on any error, none.
 
@@ -231,6 +234,7 @@ def load_weights(
         mmap: whether variables share the file's pages, copy on write, instead of copying them. Pass `False`
             for a file that others change in place.
         verify: whether every byte of the file is compared with the digests in it, before anything is made of it.
+        limits: what the file may ask for; default: what fits its size, see `tiedio.Limits`.
 
     Returns:
         The report; `print` shows it.
@@ -276,9 +280,9 @@ def load_weights(
     name = _checked_source(path)
     roots = as_roots(model, keras_api.Layer)
     options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))
-    with open_reader(name, mmap=mmap, verify=verify) as reader:
+    with open_reader(name, mmap=mmap, verify=verify, limits=limits) as reader:
         manifest = manifest_of(reader.header, name)
-        return load_into(roots, manifest, reader.bytes_of, name, options, _told(manifest, reader.header.metadata, name))
+        return load_into(roots, manifest, reader.bytes_of, name, options, _told(manifest, reader.header, name))
 
 
 def clone(model: Any, weights: bool = True, optimizer: bool = False) -> Any:
@@ -346,11 +350,12 @@ def find_ties(model: Any) -> list[Tie]:
         return ties.ties_of(slots.walk(as_roots(model)))
 
 
-def _told(manifest: Manifest, metadata: Mapping[str, str], path: str) -> dict[str, dict[str, Any]]:
+def _told(manifest: Manifest, header: Header, path: str) -> dict[str, dict[str, Any]]:
     """What configs in a file's structure say of vocabularies and boundaries, by object: `load_weights` compares it."""
-    if STRUCTURE_KEY not in metadata or TRAINING_KEY not in metadata:
+    if STRUCTURE_KEY not in header.metadata or TRAINING_KEY not in header.metadata:
         return {}
-    entries = Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], path).structure["objects"]
+    structure, training = (header.metadata[key] for key in (STRUCTURE_KEY, TRAINING_KEY))
+    entries = Parsed.of(manifest, structure, training, path, header.allowance).structure["objects"]
     keys = ("vocabulary", "idf_weights", "bin_boundaries")
     return {
         record.path: {key: configs.decode(entry["config"].get(key), {}) for key in keys}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 DAMAGED = "the file is damaged or was edited; save the model again"
 """The remedy for a file that contradicts itself."""
+
+_LONGEST_SHOWN = 80
+_LONGEST_PART = 600
 
 
 class TiedioError(Exception):
@@ -42,12 +46,12 @@ class TiedioError(Exception):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        text = self.what if self.path is None else f"{self.path}: {self.what}"
+        text = _cut(self.what) if self.path is None else f"{_cut(self.path)}: {_cut(self.what)}"
         sides = []
         if self.expected is not None:
-            sides.append(f"expected {self.expected}")
+            sides.append(f"expected {_cut(self.expected)}")
         if self.found is not None:
-            sides.append(f"found {self.found}")
+            sides.append(f"found {_cut(self.found)}")
         if sides:
             text += "; " + ", ".join(sides)
         if self.remedy is not None:
@@ -56,6 +60,44 @@ class TiedioError(Exception):
 
     def __str__(self) -> str:
         return self._text()
+
+
+def _cut(part: Any) -> str:
+    """A part of an error's text: not longer than can be read, and nothing in it that a terminal would obey."""
+    text = str(part)
+    if len(text) > _LONGEST_PART:
+        text = f"{text[: _LONGEST_PART // 2]} … {text[-_LONGEST_PART // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: Any) -> str:
+    """The start of a value's `repr`, as part of an error: short and on one line, whatever a file claims."""
+    text = ""
+    for part in _parts_of(value):
+        text += part
+        if len(text) > _LONGEST_SHOWN:
+            return text[: _LONGEST_SHOWN - 1] + "…"
+    return text
+
+
+def _parts_of(value: Any) -> Iterator[str]:
+    """A `repr` piece by piece: that of a whole value could be as long as a file."""
+    if isinstance(value, dict):
+        yield "{"
+        for n, (key, item) in enumerate(value.items()):
+            yield from (", " if n else "", *_parts_of(key), ": ")
+            yield from _parts_of(item)
+        yield "}"
+    elif isinstance(value, (list, tuple)):
+        yield "[" if isinstance(value, list) else "("
+        for n, item in enumerate(value):
+            yield ", " if n else ""
+            yield from _parts_of(item)
+        yield "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
+    else:
+        yield repr(value[: _LONGEST_SHOWN + 1]) if isinstance(value, str) else repr(value)
 
 
 def one_line(error: BaseException) -> str:

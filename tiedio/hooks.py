@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import arrays, keras_api, slots, values
+from tiedio import arrays, keras_api, naming, slots, values
+from tiedio.allowance import Allowance
 from tiedio.errors import MismatchError, ModelError, RebuildError, TiedioError, one_line
-from tiedio.manifest import SAFETENSORS_CODES, Stored, is_file_path
+from tiedio.manifest import SAFETENSORS_CODES, Stored
 
 VARIABLES = ("save_own_variables", "load_own_variables")
 ASSETS = ("save_assets", "load_assets")
@@ -163,6 +164,7 @@ def _as_array(item: Any, where: str) -> np.ndarray[Any, Any]:
 
 def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
     """Relative path and bytes of all files in a folder, sorted."""
+    names_so_far = []
     for parent, folders, names in os.walk(folder):
         folders.sort()
         if not folders and not names and parent != folder:
@@ -170,10 +172,13 @@ def _files(folder: str, path: str, value: Any) -> Iterator[tuple[str, np.ndarray
         for name in sorted(names):
             full = os.path.join(parent, name)
             relative = os.path.relpath(full, folder).replace(os.sep, "/")
-            if os.path.islink(full) or not os.path.isfile(full) or not is_file_path(relative):
+            if os.path.islink(full) or not os.path.isfile(full) or not naming.is_file_path(relative):
                 raise _refused(path, value, ASSETS[0], "regular files with plain names", repr(relative))
+            names_so_far.append(relative)
             with open(full, "rb") as file:
                 yield relative, np.frombuffer(file.read(), np.uint8)
+    for problem in naming.collisions(names_so_far):
+        raise _refused(path, value, ASSETS[0], "files with names that differ on every system", problem)
 
 
 # --- vocabularies -----------------------------------------------------------------------------------
@@ -221,6 +226,30 @@ def _is_said(given: Any, tokens: list[Any], layer: Any, weights: Any) -> bool:
         front = len(special)
         return said == tokens and kept[front : front + len(tokens)].tolist() == np.asarray(weights, kept.dtype).tolist()
     return said in (tokens, [*_plain_tokens(special), *tokens])
+
+
+def vocabularies_of(
+    stored: Sequence[Stored], number: Mapping[str, int], read: Read, allowance: Allowance
+) -> dict[int, dict[str, np.ndarray[Any, Any]]]:
+    """The vocabularies of a file, by the number of their layers.
+
+    Args:
+        stored: the records of the file.
+        number: the number of each object, by its path.
+        read: gives the value of a record.
+        allowance: what their texts may take once they are parsed.
+
+    Raises:
+        LimitError: if they would take more.
+    """
+    found: dict[int, dict[str, np.ndarray[Any, Any]]] = {}
+    for one in stored:
+        if one.hook == "vocabulary":
+            found.setdefault(number[one.object], {})[one.key] = read(one)
+            if one.key == "tokens":
+                text = found[number[one.object]][one.key].tobytes().decode("utf-8", "replace")
+                allowance.take_text(text, f"the vocabulary of {one.object!r}")
+    return found
 
 
 def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], path: str) -> None:

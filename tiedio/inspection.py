@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from tiedio.container import digests
 from tiedio.container.header import Header, open_file, read_header
-from tiedio.errors import DAMAGED, FormatError
+from tiedio.container.strict_json import short_list
+from tiedio.errors import DAMAGED, FormatError, shown
+from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest, check_version
 
 DIGESTS_KEY = digests.KEY
@@ -19,11 +21,12 @@ TRAINING_KEY = "tiedio.training"
 _DIGESTS_SINCE = 4
 
 
-def inspect(path: str | os.PathLike[str]) -> Manifest:
+def inspect(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Manifest:
     """Reads what a file holds, without loading it.
 
     Args:
         path: a file written by `tiedio.save`.
+        limits: what the file may ask for; the default grows with its size.
 
     Returns:
         The manifest: objects, variables, ties, optimizers; no values.
@@ -31,6 +34,7 @@ def inspect(path: str | os.PathLike[str]) -> Manifest:
     Raises:
         NoSuchFileError: if there is no file.
         FormatError: if the file is not a safetensors file, has no manifest, or is damaged.
+        LimitError: if its texts would take more memory than is allowed, or nest too deep.
 
     Example:
         >>> import keras, tiedio
@@ -39,22 +43,24 @@ def inspect(path: str | os.PathLike[str]) -> Manifest:
         >>> [tensor.name for tensor in tiedio.inspect("model.safetensors").tensors]
         ['dense/kernel', 'dense/bias']
     """
-    return manifest_of(read_header(path), os.fspath(path))
+    return manifest_of(read_header(path, limits), os.fsdecode(path))
 
 
-def verify(path: str | os.PathLike[str]) -> None:
+def verify(path: str | os.PathLike[str], *, limits: Limits | None = None) -> None:
     """Reads a whole file and compares every byte with the digests in it: a flipped bit anywhere raises.
 
     The memory that it takes does not grow with the file.
 
     Args:
         path: a file written by `tiedio.save` or `tiedio.save_weights`.
+        limits: what the file may ask for; the default grows with its size.
 
     Raises:
         NoSuchFileError: if there is no file.
         DamagedError: if bytes are not those that were written; it names every tensor that is damaged.
         FormatError: if the file is not a safetensors file, has no manifest, is damaged so that it cannot be read, or
             holds no digests, as those that tiedio wrote before format 4.
+        LimitError: if its texts would take more memory than is allowed, or nest too deep.
 
     Example:
         >>> import keras, tiedio
@@ -64,7 +70,7 @@ def verify(path: str | os.PathLike[str]) -> None:
     """
     name = os.fsdecode(path)
     with open_file(name) as file:
-        header = digests.verified_header(file, name)
+        header = digests.verified_header(file, name, limits)
     manifest_of(header, name)
 
 
@@ -73,12 +79,12 @@ def manifest_of(header: Header, path: str) -> Manifest:
     text = metadata_of(header, MANIFEST_KEY, path)
     version = header.metadata.get(FORMAT_KEY, "")
     check_version(int(version) if version.isdecimal() and len(version) < 9 else version, path)
-    manifest = Manifest.from_json(text, path)
+    manifest = Manifest.from_json(text, path, header.allowance)
     if str(manifest.format) != version:
         raise FormatError(
             "the file names two format versions",
             path=path,
-            expected=version,
+            expected=shown(version),
             found=str(manifest.format),
             remedy=DAMAGED,
         )
@@ -88,7 +94,7 @@ def manifest_of(header: Header, path: str) -> Manifest:
             "the file holds no digests",
             path=path,
             expected=f"metadata key {DIGESTS_KEY!r}, as in every file of format {manifest.format}",
-            found=", ".join(sorted(header.metadata)),
+            found=short_list(sorted(header.metadata)),
             remedy=DAMAGED,
         )
     return manifest
@@ -102,7 +108,7 @@ def metadata_of(header: Header, key: str, path: str) -> str:
             "the file has no manifest of tiedio",
             path=path,
             expected=f"metadata key {key!r}",
-            found=", ".join(sorted(metadata)) or "no metadata",
+            found=short_list(sorted(metadata)) or "no metadata",
             remedy="save the model with tiedio.save; other safetensors files hold tensors only",
         )
     return metadata[key]
@@ -116,8 +122,8 @@ def _check_tensors(manifest: Manifest, header: Header, path: str) -> None:
         raise FormatError(
             "a tensor is missing" if missing else "a tensor is left over",
             path=path,
-            expected=f"tensors {', '.join(missing[:5])}" if missing else "only the manifest's tensors",
-            found=", ".join(extra[:5]) or None,
+            expected=f"tensors {short_list(missing, 5)}" if missing else "only the manifest's tensors",
+            found=short_list(extra, 5) or None,
             remedy="the file is damaged or was edited; save the model again",
         )
     for name, tensor in specs.items():
@@ -126,8 +132,8 @@ def _check_tensors(manifest: Manifest, header: Header, path: str) -> None:
         if entry.shape != tensor.shape or entry.dtype != code:
             raise FormatError(
                 "a tensor differs from the manifest",
-                path=f"{path}: {name}",
-                expected=f"{tensor.dtype} {tensor.shape}",
-                found=f"{entry.dtype} {entry.shape}",
+                path=f"{path}: {name[:200]}",
+                expected=f"{tensor.dtype[:40]} {shown(tensor.shape)}",
+                found=f"{entry.dtype} {shown(entry.shape)}",
                 remedy="the file is damaged or was edited; save the model again",
             )

@@ -18,12 +18,12 @@ class Limits:
 
     Args:
         memory: bytes that the texts of the header may take once they are parsed, and values that initializers draw
-            only to be replaced. Default: 48 MiB and 3 times the size of the file.
+            only to be replaced. Default: 56 MiB and 3 times the size of the file.
         objects: layers, models, metrics, operations and their calls, with 16 parts of configurations for each.
             Default: 2,000 and one for each 16 KiB of the file.
         depth: levels of nesting in a configuration. Default: 200.
-        integer: the largest integer in a configuration that is no dimension of a stored tensor, and 10 to 1,000 times
-            as much as those from which Keras makes a list at once (`num_thresholds`). Default: 1,048,576.
+        integer: the largest integer in a configuration that is no dimension of a stored tensor; one from which Keras
+            makes a list at once (`num_thresholds`) may be a tenth of it, or less. Default: 1,048,576.
         unlisted: bytes of variables whose values are not in the file, such as those of metrics. Default: 16 MiB and
             the size of the file.
 
@@ -59,7 +59,7 @@ class Limits:
             (10, 2064)
         """
         defaults = {
-            "memory": 48 * _MIB + 3 * size,
+            "memory": 56 * _MIB + 3 * size,
             "objects": 2_000 + size // (16 << 10),
             "depth": 200,
             "integer": 1 << 20,

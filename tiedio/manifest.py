@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiedio import records, strict_json
-from tiedio.errors import DAMAGED, FormatError, ViewError
+from tiedio import naming, records, strict_json
+from tiedio.allowance import Allowance
+from tiedio.errors import DAMAGED, FormatError, ViewError, shown
 from tiedio.views import NAMES, View
 
 FORMAT = 4
@@ -18,8 +20,13 @@ READABLE_FORMATS = (1, 2, 3, 4)
 HOOKS = ("variables", "assets", "vocabulary")
 """Where a `Stored` comes from: `save_own_variables`, `save_assets`, or the vocabulary of a lookup layer."""
 
+_MOST_PROBLEMS = 10  # that an error tells of
+_LONGEST_PROBLEM = 140
 _NEW_KEYS = {"stored": 2}
 _VIEWS_SINCE = 3
+
+_OBJECT_LISTS = ("layers", "metrics", "seed_generators")
+_VARIABLE_LISTS = ("trainable_variables", "non_trainable_variables", "variables")
 
 VERSIONS = ("tiedio", "keras", "backend", "floatx", "image_data_format")
 
@@ -218,24 +225,30 @@ class Manifest:
         return strict_json.dumps(records.encode(self))
 
     @staticmethod
-    def from_json(text: str, where: str = "manifest") -> Manifest:
+    def from_json(text: str, where: str = "manifest", allowance: Allowance | None = None) -> Manifest:
         """Parses and validates a manifest.
 
         Args:
             text: the JSON text.
             where: the file, for errors.
+            allowance: what the file may take in memory; `None` for a manifest that is no file's. The part of the
+                manifest is taken.
 
         Raises:
             FormatError: if the text is no manifest, is of another format version, has unknown keys, or contradicts
                 itself.
+            LimitError: if it nests too deep, or would take too much memory.
         """
-        value = strict_json.loads(text, where)
+        allowed = Allowance() if allowance is None else allowance
+        before = allowed.taken
+        value = strict_json.loads(text, where, allowed)
+        parsed = allowed.taken - before
         if not isinstance(value, dict) or "format" not in value:
             raise FormatError(
                 "the manifest has no format version",
                 path=where,
                 expected="an object with the key format",
-                found=str(type(value).__name__),
+                found=type(value).__name__,
                 remedy=DAMAGED,
             )
         check_version(value["format"], where)
@@ -248,23 +261,18 @@ class Manifest:
                 found=", ".join(map(repr, newer)),
                 remedy=DAMAGED,
             )
-        try:
-            manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest")
-        except RecursionError as error:
-            raise FormatError(
-                "the manifest nests too deep",
-                path=where,
-                expected="a few levels",
-                found="hundreds of levels",
-                remedy=DAMAGED,
-            ) from error
+        # The value is used up on the way: what is made of a part of it is smaller than the part.
+        manifest: Manifest = records.decode(Manifest, value, f"{where}: manifest", consume=True)
+        del value
+        allowed.give_back(parsed * 3 // 5)
         _require_known_views(manifest, where)
-        problems = tuple(_problems(manifest))
+        problems = tuple(itertools.islice(_problems(manifest), _MOST_PROBLEMS + 1))
         if problems:
+            rest = "; …" if len(problems) > _MOST_PROBLEMS else ""
             raise FormatError(
                 "the manifest contradicts itself",
                 path=where,
-                found="; ".join(problems[:10]) + ("; …" if len(problems) > 10 else ""),
+                found="; ".join(one[:_LONGEST_PROBLEM] for one in problems[:_MOST_PROBLEMS]) + rest,
                 remedy="the file is damaged or was not written by tiedio; save the model again",
                 expected="slots, tensors and objects that agree",
             )
@@ -278,7 +286,7 @@ def check_version(version: Any, where: str) -> None:
             "the format version is no integer",
             path=where,
             expected=f"one of the integers {', '.join(map(str, READABLE_FORMATS))}",
-            found=repr(version),
+            found=shown(version),
             remedy=DAMAGED,
         )
     if version not in READABLE_FORMATS:
@@ -298,96 +306,121 @@ def _require_known_views(manifest: Manifest, where: str) -> None:
         if slot.view is not None and slot.view.name not in known:
             raise FormatError(
                 "unknown view",
-                path=f"{where}: {slot.path}",
+                path=f"{where}: {slot.path[:200]}",
                 expected=f"one of {', '.join(known)}" if known else f"none: format {manifest.format} has no views",
-                found=repr(slot.view.name)[:60],
+                found=shown(slot.view.name)[:60],
                 remedy="upgrade: pip install --upgrade tiedio",
             )
 
 
 def _view_problems(variable: Variable) -> Iterator[str]:
     if variable.slots[0].view is not None:
-        yield f"canonical slot {variable.slots[0].path!r} holds a view"
+        yield f"canonical slot {shown(variable.slots[0].path)} holds a view"
     for slot in variable.slots:
         try:
             fits = slot.view is None or slot.view.resolved(variable.shape) == slot.view
         except ViewError:
             fits = False
         if not fits:
-            yield f"the view in {slot.path!r} does not fit its variable"
+            yield f"the view in {shown(slot.path)} does not fit its variable"
         elif slot.view is not None and slot.view.is_identity(variable.shape):
-            yield f"the view in {slot.path!r} is the variable itself"
+            yield f"the view in {shown(slot.path)} is the variable itself"
 
 
 def _problems(manifest: Manifest) -> Iterator[str]:
     """Every contradiction inside a manifest that is well formed."""
     yield from (f"version of {name!r} is missing" for name in VERSIONS if name not in manifest.versions)
-    if not manifest.roots or (len(manifest.roots) > 1 and any(root.name is None for root in manifest.roots)):
-        yield "the roots are not one model or several with names"
-    slots: dict[str, str] = {}
-    names: set[str] = set()
+    yield from _root_problems(manifest)
+    slots: set[str] = set()
     for variable in manifest.variables:
         if not variable.slots:
-            yield f"variable {variable.path!r} has no slot"
+            yield f"variable {shown(variable.path)} has no slot"
             continue
         for slot in variable.slots:
             if slot.path in slots:
-                yield f"slot {slot.path!r} holds two variables"
-            slots[slot.path] = variable.slots[0].path
+                yield f"slot {shown(slot.path)} holds two variables"
+            slots.add(slot.path)
         yield from _view_problems(variable)
-    for tensor in manifest.tensors if not any(not v.slots for v in manifest.variables) else ():
-        if tensor.name in names:
-            yield f"tensor {tensor.name!r} stands twice"
-        names.add(tensor.name)
-        if any(size < 0 for size in tensor.shape):
-            yield f"tensor {tensor.name!r} has a negative size"
+    if all(variable.slots for variable in manifest.variables):
+        yield from _tensor_problems(manifest)
     canonical = {v.slots[0].path for v in manifest.variables if v.slots}
+    optimizers = {optimizer.path for optimizer in manifest.optimizers}
     objects: set[str] = set()
     places: set[str] = set()
     for record in manifest.objects:
         if record.path in objects:
-            yield f"object {record.path!r} stands twice"
+            yield f"object {shown(record.path)} stands twice"
         objects.add(record.path)
         for path in record.paths:
             if path in places:
-                yield f"place {path!r} holds two objects"
+                yield f"place {shown(path)} holds two objects"
             places.add(path)
         if not record.paths or record.paths[0] != record.path:
-            yield f"object {record.path!r} is not first among its places"
+            yield f"object {shown(record.path)} is not first among its places"
+    yield from (f"{shown(path)} is no path" for paths in (slots, places) for path in paths if not naming.is_path(path))
+    for path in slots:
+        above, mark, _ = path.partition("@optimizer/")
+        if mark and f"{above}@optimizer" not in optimizers:
+            yield f"slot {shown(path)} is of no optimizer"
     for record in manifest.objects:
         for store, members in record.orders.items():
-            known = objects if store in ("layers", "metrics", "seed_generators") else canonical
-            yield from (f"{record.path!r} lists unknown {m!r} in {store}" for m in members if m not in known)
-    yield from (f"root {root.path!r} is no object" for root in manifest.roots if root.path not in objects)
+            if store not in _OBJECT_LISTS + _VARIABLE_LISTS:
+                yield f"{shown(record.path)} has an unknown list {shown(store)}"
+                continue
+            known = objects if store in _OBJECT_LISTS else canonical
+            yield from (f"{shown(record.path)} lists unknown {shown(m)} in {store}" for m in members if m not in known)
+    yield from (f"root {shown(root.path)} is no object" for root in manifest.roots if root.path not in objects)
+    seen: set[str] = set()
     for optimizer in manifest.optimizers:
+        name = f"optimizer {shown(optimizer.path)}"
+        if optimizer.path in seen or optimizer.path in places:
+            yield f"{name} stands twice"
+        seen.add(optimizer.path)
         listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
-        yield from (f"optimizer {optimizer.path!r} lists unknown {m!r}" for m in listed if m not in canonical)
-        yield from (f"optimizer {optimizer.path!r} is of no model {m!r}" for m in optimizer.models if m not in objects)
-    yield from _stored_problems(manifest, objects | {optimizer.path for optimizer in manifest.optimizers})
+        yield from (f"{name} lists unknown {shown(m)}" for m in listed if m not in canonical)
+        yield from (f"{name} is of no model {shown(m)}" for m in optimizer.models if m not in objects)
+    yield from _stored_problems(manifest, objects | optimizers)
+
+
+def _root_problems(manifest: Manifest) -> Iterator[str]:
+    names = [root.name for root in manifest.roots]
+    if not names or (len(names) > 1 and None in names):
+        yield "the roots are not one model or several with names"
+    if len(set(names)) != len(names):
+        yield "two roots have one name"
+
+
+def _tensor_problems(manifest: Manifest) -> Iterator[str]:
+    names: set[str] = set()
+    for tensor in manifest.tensors:
+        if tensor.name in names:
+            yield f"tensor {shown(tensor.name)} stands twice"
+        names.add(tensor.name)
+        if any(size < 0 for size in tensor.shape):
+            yield f"tensor {shown(tensor.name)} has a negative size"
+        if not naming.is_path(tensor.name):
+            yield f"{shown(tensor.name)} is no path"
 
 
 def _stored_problems(manifest: Manifest, owners: set[str]) -> Iterator[str]:
     """Contradictions in what hooks stored."""
     variables = {v.slots[0].path: v.tensor for v in manifest.variables if v.slots}
     keys = set()
+    files: dict[str, list[str]] = {}
     for one in manifest.stored:
+        name = f"key {shown(one.key)} of {shown(one.object)}"
         if one.object not in owners:
-            yield f"what a hook stored is of no object {one.object!r}"
+            yield f"what a hook stored is of no object {shown(one.object)}"
         if one.hook not in HOOKS:
-            yield f"unknown hook {one.hook!r}"
+            yield f"unknown hook {shown(one.hook)}"
         if (one.object, one.hook, one.key) in keys:
-            yield f"key {one.key!r} of {one.object!r} stands twice"
+            yield f"{name} stands twice"
         keys.add((one.object, one.hook, one.key))
         if variables.get(one.tensor, one.spec) != one.spec:
-            yield f"key {one.key!r} of {one.object!r} differs from its variable {one.tensor!r}"
-        if one.hook == "assets" and not is_file_path(one.key):
-            yield f"an asset has an unsafe name {one.key!r}"
-    for owner, hook, key in keys:
-        parts = key.split("/")
-        above = ("/".join(parts[:n]) for n in range(1, len(parts)))
-        yield from (f"asset {a!r} of {owner!r} is file and folder" for a in above if (owner, hook, a) in keys)
-
-
-def is_file_path(name: str) -> bool:
-    """Whether `name` is a relative path with `/` that cannot lead out of its folder, on any system."""
-    return not any(c in "\\:" or c < " " for c in name) and all(part.strip(". ") for part in name.split("/"))
+            yield f"{name} differs from its variable {shown(one.tensor)}"
+        if one.hook == "assets" and not naming.is_file_path(one.key):
+            yield f"an asset has an unsafe name {shown(one.key)}"
+        elif one.hook == "assets":
+            files.setdefault(one.object, []).append(one.key)
+    for names in files.values():
+        yield from naming.collisions(names)

@@ -27,6 +27,7 @@ from tiedio import (
     values,
 )
 from tiedio.alias import alias
+from tiedio.allowance import Allowance
 from tiedio.container.single import as_bytes
 from tiedio.container.writing import Tensor
 from tiedio.custom import custom_objects_of
@@ -93,14 +94,16 @@ class Parsed:
     path: str
 
     @staticmethod
-    def of(manifest: Manifest, structure: str, training_text: str, path: str) -> Parsed:
+    def of(
+        manifest: Manifest, structure: str, training_text: str, path: str, allowance: Allowance | None = None
+    ) -> Parsed:
         """Parses the two other texts of a header.
 
         Raises:
-            FormatError: if they are not JSON or not of the manifest's shape.
+            FormatError: if they are not JSON or not of the manifest's shape, or would take more than is allowed.
         """
-        table = strict_json.loads(structure, f"{path}: structure")
-        compiled = strict_json.loads(training_text, f"{path}: training")
+        table = strict_json.loads(structure, f"{path}: structure", allowance)
+        compiled = strict_json.loads(training_text, f"{path}: training", allowance)
         own = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
         shape.refuse_newer_keys(own, ("$numpy",), manifest.format, path)
         shape.check(table, compiled, len(manifest.objects), len(manifest.optimizers), path, manifest.format)
@@ -250,10 +253,8 @@ def _restore(
     constants = {spec.name: spec for spec in manifest.constants}
     stored = _stored(manifest, compile)
     number = {record.path: n for n, record in enumerate(manifest.objects)}
-    vocabularies: dict[int, dict[str, Any]] = {}
-    for one in stored:
-        if one.hook == "vocabulary":
-            vocabularies.setdefault(number[one.object], {})[one.key] = values.stored_array(constant, one)
+    allowance = Allowance.of(rules.limits, 0)
+    vocabularies = hooks.vocabularies_of(stored, number, lambda one: values.stored_array(constant, one), allowance)
     specs = {slot.path: _spec_of(spec, slot) for spec in manifest.variables for slot in spec.slots}
     optimizer_paths = tuple(f"{spec.path}/" for spec in manifest.optimizers)
     of_model = [v for v in manifest.variables if not v.slots[0].path.startswith(optimizer_paths)]

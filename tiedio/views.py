@@ -58,7 +58,14 @@ class View:
         """
         shape = tuple(map(int, source))
         longest = max(map(len, (shape, self.axes, self.shape, self.start)))
-        self._require(longest <= _MOST_AXES, f"at most {_MOST_AXES} axes", longest, shape)
+        if longest > _MOST_AXES:  # a text of all of them could be as long as a file
+            raise ViewError(
+                "the view has too many axes",
+                path=self.name[:20],
+                expected=f"at most {_MOST_AXES} axes",
+                found=str(longest),
+                remedy="give the view integers that fit the source",
+            )
         if self.name == "transpose":
             axes = self.axes or tuple(reversed(range(len(shape))))
             axes = tuple(axis + len(shape) if axis < 0 else axis for axis in axes)

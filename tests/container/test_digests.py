@@ -187,8 +187,8 @@ def test_of_very_many_damaged_tensors_the_text_names_some_and_the_error_all(path
 def test_a_reader_that_verifies_reads_the_file_that_it_verified(
     file: Path, mmap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def replaced_then_verified(opened: Any, shown: str) -> Header:
-        header = verified_header(opened, shown)
+    def replaced_then_verified(opened: Any, shown: str, limits: Any) -> Header:
+        header = verified_header(opened, shown, limits)
         other = file.with_name("other")
         write_tensors(other, tensors({**DATA, "bias": b"bad"}), METADATA)
         other.replace(file)
@@ -210,10 +210,10 @@ def test_a_reader_verifies_only_when_it_is_asked(file: Path, mmap: bool) -> None
 
 
 def test_a_file_that_is_cut_while_it_is_verified_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_then_cut(opened: Any, shown: str) -> tuple[bytes, int]:
-        head, size = read_head(opened, shown)
+    def read_then_cut(opened: Any, shown: str) -> tuple[bytes, bytes, int]:
+        first, raw, size = read_head(opened, shown)
         os.truncate(file, size - 1)
-        return head, size
+        return first, raw, size
 
     monkeypatch.setattr(digests_module, "read_head", read_then_cut)
     with pytest.raises(FormatError, match="changed while it was open") as caught:

@@ -163,8 +163,8 @@ def test_a_missing_or_damaged_file_is_told(path: Path) -> None:
 def test_a_file_that_changes_size_while_it_is_opened_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch, mmap: bool, change: int
 ) -> None:
-    def header_then_change(opened: Any, shown: str) -> Header:
-        header = header_of(opened, shown)
+    def header_then_change(opened: Any, shown: str, limits: Any) -> Header:
+        header = header_of(opened, shown, limits)
         os.truncate(file, header.file_size + change)
         return header
 

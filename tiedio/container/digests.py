@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128
 
-from tiedio.container.header import Header, changed, parse_header, read_head, unreadable
-from tiedio.container.strict_json import refuse, short
+from tiedio.container.header import LENGTH, Header, changed, parse_text, read_head, unreadable
+from tiedio.container.strict_json import refuse, short, short_list
 from tiedio.errors import DamagedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from io import FileIO
+
+    from tiedio.limits import Limits
 
 KEY = "tiedio.digests"
 """The metadata key; a file that has none was written by another library, or by tiedio before format 4."""
@@ -85,14 +87,14 @@ def sealed(head: bytes, tensors: Sequence[str]) -> bytes:
         >>> digests_of(parse_header(head, len(head))).header
         'b3e239be49198b6ff788f3ec17356d5d'
     """
-    place = _place_of_digits(head)
+    first, raw = head[:LENGTH], bytearray(head[LENGTH:])
+    place = _place_of_digits(raw)
     if place is None:
         raise ValueError("the header has no blank digests")
     rest = _escaped(Digests(_BLANK, tuple(tensors)).text())[len(_escaped(_UP_TO_DIGITS)) :]
-    result = bytearray(head)
-    result[place : place + len(rest)] = rest
-    result[place : place + len(_BLANK)] = _digest_of_header(result, place).encode()
-    return bytes(result)
+    raw[place : place + len(rest)] = rest
+    raw[place : place + len(_BLANK)] = _digest_of_header(first, raw, place).encode()
+    return first + raw
 
 
 def digests_of(header: Header, path: str | None = None) -> Digests | None:
@@ -111,12 +113,15 @@ def digests_of(header: Header, path: str | None = None) -> Digests | None:
     text = header.metadata.get(KEY)
     if text is None:
         return None
+    most = 2 * len(blank(len(header.entries))) + 1000
+    if len(text) > most:  # before it is parsed: it could be all brackets
+        refuse(path, "the text of its digests is too long", f"at most {most} characters", len(text))
     try:
         fields: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         refuse(path, "the text of its digests is not JSON", "JSON", str(error)[:80])
     if not isinstance(fields, dict) or list(fields) != _FIELDS:
-        found = ", ".join(map(short, list(fields)[:8])) if isinstance(fields, dict) else short(fields)
+        found = short_list(fields) if isinstance(fields, dict) else short(fields)
         refuse(path, "its digests have not the keys they should have", ", ".join(_FIELDS), found or "none")
     algorithm, own, tensors = fields.values()
     if algorithm != ALGORITHM:
@@ -134,12 +139,13 @@ def digests_of(header: Header, path: str | None = None) -> Digests | None:
     return result
 
 
-def verified_header(file: FileIO, path: str) -> Header:
+def verified_header(file: FileIO, path: str, limits: Limits | None = None) -> Header:
     """Read a file that was just opened, in bounded memory, and compare every byte with its digests.
 
     Args:
         file: the open file; it is left where its data ends.
         path: the file, for errors.
+        limits: what the file may ask for; `None` for the defaults.
 
     Returns:
         The header.
@@ -161,15 +167,16 @@ def verified_header(file: FileIO, path: str) -> Header:
         ...     list(verified_header(file, str(path)).entries)
         ['bias']
     """
-    head, size = read_head(file, path)
-    header = parse_header(head, size, path)
+    first, raw, size = read_head(file, path)
+    header = parse_text(raw, size, path, limits)
     digests = digests_of(header, path)
     if digests is None:
-        found = ", ".join(short(key) for key in sorted(header.metadata)[:8]) or "no metadata"
+        found = short_list(sorted(header.metadata)) or "no metadata"
         remedy = "load it without verifying and save it again: tiedio writes digests since file format 4"
         refuse(path, "holds no digests to verify its bytes with", f"metadata key {KEY!r}", found, remedy)
-    place = _place_of_digits(head)
-    sound = place is not None and _digest_of_header(head, place) == digests.header
+    place = _place_of_digits(raw)
+    sound = place is not None and _digest_of_header(first, raw, place) == digests.header
+    del raw
     buffer = memoryview(bytearray(_CHUNK))
     try:
         damaged = tuple(
@@ -185,7 +192,7 @@ def verified_header(file: FileIO, path: str) -> Header:
 
 
 def _damage(path: str, header: bool, tensors: tuple[str, ...]) -> DamagedError:
-    shown = [*(["its header"] if header else []), *(f"tensor {name[:200]!r}" for name in tensors[:_SHOWN])]
+    shown = [*(["its header"] if header else []), *(f"tensor {short(name)}" for name in tensors[:_SHOWN])]
     if len(tensors) > _SHOWN:
         shown.append(f"{len(tensors) - _SHOWN} more tensors")
     return DamagedError(
@@ -199,15 +206,16 @@ def _damage(path: str, header: bool, tensors: tuple[str, ...]) -> DamagedError:
     )
 
 
-def _place_of_digits(head: bytes) -> int | None:
-    match = _PLACE.search(head)
+def _place_of_digits(raw: bytes | bytearray) -> int | None:
+    match = _PLACE.search(raw)
     return None if match is None else match.end()
 
 
-def _digest_of_header(head: bytes | bytearray, place: int) -> str:
+def _digest_of_header(first: bytes, raw: bytes | bytearray, place: int) -> str:
     """The digest of the bytes before the data, its own digits taken as zeros."""
-    view = memoryview(head)
-    hashed = xxh3_128(view[:place])
+    view = memoryview(raw)
+    hashed = xxh3_128(first)
+    hashed.update(view[:place])
     hashed.update(_BLANK.encode())
     hashed.update(view[place + len(_BLANK) :])
     return hashed.hexdigest()

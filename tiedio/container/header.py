@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from tiedio.allowance import Allowance
 from tiedio.container import strict_json
-from tiedio.container.strict_json import MAX_NUMBER, refuse, short
+from tiedio.container.strict_json import MAX_NUMBER, refuse, short, short_list
 from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
+from tiedio.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +24,11 @@ if TYPE_CHECKING:
 METADATA = "__metadata__"
 PAGE = 4096  # bytes; where data starts in the files that we write
 MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
-_LENGTH = 8  # bytes of the header's length, little-endian, at the very start
+LENGTH = 8  # bytes of the header's length, little-endian, at the very start
 _FIELDS = frozenset({"dtype", "shape", "data_offsets"})
+_MOST_AXES = 64  # NumPy has no more
+_KEPT = 500  # bytes of an entry with its name, shape and offsets
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 ITEM_BITS: Mapping[str, int] = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "C64": 64,
@@ -53,12 +60,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header says: free-form metadata, and the tensors in the order of their data."""
+    """What the header says: free-form metadata, and the tensors in the order of their data.
+
+    `allowance` is what the texts of the file may take in memory, of which the header has taken its part.
+    """
 
     metadata: Mapping[str, str]
     entries: Mapping[str, Entry]
     data_start: int
     file_size: int
+    allowance: Allowance = field(default_factory=Allowance, compare=False, repr=False)
 
 
 def span_of(dtype: str, shape: Sequence[int]) -> int | None:
@@ -69,7 +80,8 @@ def span_of(dtype: str, shape: Sequence[int]) -> int | None:
         shape: the tensor's shape.
 
     Returns:
-        The size in bytes. A shape with a zero takes none, but its other sides have to stay within bounds.
+        The size in bytes. A shape with a zero takes none, but its other sides have to stay within bounds, and
+        there are at most 64.
 
     Example:
         >>> from tiedio.container.header import span_of
@@ -80,18 +92,21 @@ def span_of(dtype: str, shape: Sequence[int]) -> int | None:
     if bits % 8:
         return None
     size = bits // 8
-    for side in shape:
+    empty = False
+    for axis, side in enumerate(shape):
         size *= side or 1
-        if size > MAX_NUMBER:  # at once: a product of a million sides would take minutes
+        empty = empty or side == 0
+        if size > MAX_NUMBER or axis >= _MOST_AXES:  # at once: a product of a million sides would take minutes
             return None
-    return 0 if 0 in shape else size
+    return 0 if empty else size
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str], limits: Limits | None = None) -> Header:
     """Read the header of a safetensors file, and refuse what the format does not allow.
 
     Args:
         path: the file.
+        limits: what the file may ask for; `None` for the defaults.
 
     Returns:
         The header. Nothing is allocated for the tensors.
@@ -99,7 +114,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     Raises:
         NoSuchFileError: there is nothing at the path.
         PathError: it is a folder, or cannot be read.
-        FormatError: it is not a safetensors file, or damaged.
+        FormatError: it is not a safetensors file, or damaged; a `LimitError` if its texts would take too much memory.
 
     Example:
         >>> import pathlib, tempfile
@@ -111,7 +126,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """
     shown = os.fsdecode(path)
     with open_file(shown) as file:
-        return header_of(file, shown)
+        return header_of(file, shown, limits)
 
 
 def open_file(shown: str) -> FileIO:
@@ -146,37 +161,48 @@ def open_file(shown: str) -> FileIO:
         ) from error
 
 
-def header_of(file: FileIO, shown: str) -> Header:
+def header_of(file: FileIO, shown: str, limits: Limits | None = None) -> Header:
     """Read and check the header of a file that was just opened."""
-    return parse_header(*read_head(file, shown), shown)
+    _, raw, size = read_head(file, shown)
+    return parse_text(raw, size, shown, limits)
 
 
-def read_head(file: FileIO, shown: str) -> tuple[bytes, int]:
-    """Read all bytes before the data of a file that was just opened; return them and the file's size."""
+def read_head(file: FileIO, shown: str) -> tuple[bytes, bytes, int]:
+    """Read all bytes before the data of a file that was just opened.
+
+    Returns:
+        The eight bytes of the length, the text of the header, and the file's size. A header may be long: it is
+        in memory once.
+    """
     try:
         size = os.fstat(file.fileno()).st_size
-        prefix = _read(file, _LENGTH)
-        prefix += _read(file, _header_length(prefix, size, shown))
+        first = _read(file, LENGTH)
+        length = _header_length(first, size, shown)
+        raw = _read(file, length)
     except FormatError:
         raise
     except OSError as error:
         raise unreadable(error, shown) from error
-    return prefix, size
+    if len(raw) < length:
+        _refuse_cut(shown, length, len(raw))
+    return first, raw, size
 
 
-def parse_header(prefix: bytes, file_size: int, path: str | None = None) -> Header:
+def parse_header(prefix: bytes, file_size: int, path: str | None = None, limits: Limits | None = None) -> Header:
     """Parse the first bytes of a safetensors file.
 
     Args:
         prefix: the first bytes, at least to the end of the header.
         file_size: the size of the whole file, in bytes.
         path: the file's path, for errors.
+        limits: what the file may ask for; `None` for the defaults.
 
     Returns:
         The header; its entries cover all bytes from its end to the end of the file, without hole or overlap.
 
     Raises:
         FormatError: the bytes are not a header of a safetensors file of that size.
+        LimitError: its texts would take too much memory once they are parsed.
 
     Example:
         >>> from tiedio.container.header import Entry, build_header, parse_header
@@ -184,16 +210,26 @@ def parse_header(prefix: bytes, file_size: int, path: str | None = None) -> Head
         >>> parse_header(head, len(head) + 8).metadata
         {'note': 'hi'}
     """
-    length = _header_length(prefix[:_LENGTH], file_size, path)
-    raw = prefix[_LENGTH : _LENGTH + length]
+    length = _header_length(prefix[:LENGTH], file_size, path)
+    raw = prefix[LENGTH : LENGTH + length]
     if len(raw) < length:
-        refuse(path, "truncated inside its header", f"{length} header bytes", len(raw))
+        _refuse_cut(path, length, len(raw))
+    return parse_text(raw, file_size, path, limits)
+
+
+def parse_text(raw: bytes, file_size: int, path: str | None = None, limits: Limits | None = None) -> Header:
+    """Parse the text of a header, without the length before it; see `parse_header`."""
+    allowance = Allowance.of(limits, file_size)
+    allowance.take_header(raw, path)
     table = strict_json.loads(raw, path)
     metadata = _metadata(table.pop(METADATA, {}), path)
     entries = sorted((_entry(name, fields, path) for name, fields in table.items()), key=lambda e: (e.start, e.stop))
-    data_start = _LENGTH + length
+    del table
+    data_start = LENGTH + len(raw)
     _check_cover(entries, file_size - data_start, path)
-    return Header(metadata, {entry.name: entry for entry in entries}, data_start, file_size)
+    # What stays: the texts of the metadata, and the entries.
+    allowance.taken = sum(map(sys.getsizeof, metadata.values())) + len(entries) * _KEPT
+    return Header(metadata, {entry.name: entry for entry in entries}, data_start, file_size, allowance)
 
 
 def build_header(entries: Sequence[Entry], metadata: Mapping[str, str], path: str | None = None) -> bytes:
@@ -223,14 +259,14 @@ def build_header(entries: Sequence[Entry], metadata: Mapping[str, str], path: st
         raw = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
     except (TypeError, UnicodeEncodeError) as error:
         raise _unwritable(path, "text that is valid Unicode, and plain integers", str(error)) from error
-    padded = raw.ljust(-(-(len(raw) + _LENGTH) // PAGE) * PAGE - _LENGTH)
+    padded = raw.ljust(-(-(len(raw) + LENGTH) // PAGE) * PAGE - LENGTH)
     if len(padded) > MAX_HEADER:
         raise _unwritable(path, f"at most {MAX_HEADER} bytes", f"{len(padded)} bytes")
-    head = len(padded).to_bytes(_LENGTH, "little") + padded
+    head = len(padded).to_bytes(LENGTH, "little") + padded
     # What our own reader refuses, or reads differently (a name that stands twice, a key that is no text), is
     # never written.
     try:
-        parsed = parse_header(head, len(head) + (entries[-1].stop if entries else 0))
+        parsed = parse_header(head, len(head) + (entries[-1].stop if entries else 0), None, Limits.off())
     except FormatError as error:
         raise _unwritable(path, str(error.expected), f"{error.found}: {error.what}") from error
     if parsed.metadata != dict(metadata) or list(parsed.entries.values()) != list(entries):
@@ -274,8 +310,12 @@ def _read(file: FileIO, count: int) -> bytes:
     return b"".join(parts)
 
 
+def _refuse_cut(path: str | None, length: int, found: int) -> NoReturn:
+    refuse(path, "truncated inside its header", f"{length} header bytes", found)
+
+
 def _header_length(first: bytes, file_size: int, path: str | None) -> int:
-    if file_size < _LENGTH or len(first) < _LENGTH:
+    if file_size < LENGTH or len(first) < LENGTH:
         refuse(path, "too short to be a safetensors file", "at least 8 bytes", min(file_size, len(first)))
     length = int.from_bytes(first, "little")
     if length > MAX_HEADER or length < 2:
@@ -288,19 +328,17 @@ def _header_length(first: bytes, file_size: int, path: str | None) -> int:
             found,
             "pass a safetensors file",
         )
-    if length > file_size - _LENGTH:
+    if length > file_size - LENGTH:
         what = "truncated inside its header, or not a safetensors file"
-        refuse(path, what, f"at least {length + _LENGTH} bytes", file_size)
+        refuse(path, what, f"at least {length + LENGTH} bytes", file_size)
     return length
 
 
 def _text(value: object, path: str | None, role: str) -> str:
     if not isinstance(value, str):
         refuse(path, f"{role} is not text", "text", short(value))
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        refuse(path, f"{role} holds a lone surrogate", "text", short(value[error.start]))
+    if not value.isascii() and (found := _SURROGATE.search(value)):
+        refuse(path, f"{role} holds a lone surrogate", "text", short(found[0]))
     return value
 
 
@@ -314,7 +352,7 @@ def _entry(name: str, fields: object, path: str | None) -> Entry:
     name = _text(name, path, "a tensor's name")
     shown = f"tensor {short(name)}"
     if not isinstance(fields, dict) or fields.keys() != _FIELDS:
-        found = ", ".join(short(key) for key in sorted(fields)[:8]) if isinstance(fields, dict) else short(fields)
+        found = short_list(sorted(fields)) if isinstance(fields, dict) else short(fields)
         refuse(path, f"{shown} has not the fields it should have", ", ".join(sorted(_FIELDS)), found or "none")
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or ITEM_BITS.get(dtype, 1) % 8:

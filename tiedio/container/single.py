@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from io import FileIO
     from types import TracebackType
 
+    from tiedio.limits import Limits
+
 ALIGNMENT = 64  # bytes; what TensorFlow and JAX ask of a buffer that they share
 # Without it, Linux refuses to map a file larger than memory: every page might be written to. Older Pythons do
 # not name the flag; a machine on which the number means nothing ignores it.
@@ -240,7 +242,9 @@ class Reader:
         return result
 
 
-def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool = False) -> Reader:
+def open_reader(
+    path: str | os.PathLike[str], *, mmap: bool = True, verify: bool = False, limits: Limits | None = None
+) -> Reader:
     """Open a safetensors file to read its tensors.
 
     Args:
@@ -251,6 +255,7 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool
             for, not later.
         verify: whether to read all of the file first, and to compare every byte with the digests in it. The same
             open file is then mapped or read, whatever the path leads to by then.
+        limits: what the file may ask for; `None` for the defaults.
 
     Returns:
         A reader. It need not be closed.
@@ -275,7 +280,7 @@ def open_reader(path: str | os.PathLike[str], *, mmap: bool = True, verify: bool
     file = open_file(shown)
     try:
         stamp = _stamp_of(file)
-        header = verified_header(file, shown) if verify else header_of(file, shown)
+        header = verified_header(file, shown, limits) if verify else header_of(file, shown, limits)
         mapped = _map(file, header, shown) if mmap else None
         reader = Reader(file, header, mapped, shown, stamp)
         reader.require_unchanged()

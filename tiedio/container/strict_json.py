@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from tiedio.errors import FormatError
@@ -11,11 +13,11 @@ MAX_NUMBER = 2**53  # what every JSON reader keeps exact
 DAMAGED = "the file is damaged or was cut short: get it again from where it came"
 
 
-def loads(raw: bytes, path: str | None = None) -> dict[str, Any]:
+def loads(raw: bytes | memoryview, path: str | None = None) -> dict[str, Any]:
     """Parse a JSON object whose numbers are integers from 0 to 2**53, strictly.
 
     Args:
-        raw: the object in UTF-8; it begins with its brace.
+        raw: the object in UTF-8; it begins with its brace. It is not copied but for its text.
         path: the file it comes from, for errors.
 
     Returns:
@@ -29,9 +31,9 @@ def loads(raw: bytes, path: str | None = None) -> dict[str, Any]:
         >>> strict_json.loads(b'{"a": [1, 2]}')
         {'a': [1, 2]}
     """
-    if not raw.startswith(b"{"):
+    if bytes(raw[:1]) != b"{":
         remedy = "pass a safetensors file"
-        refuse(path, "not a safetensors file", "a header that begins with '{'", repr(raw[:1]), remedy)
+        refuse(path, "not a safetensors file", "a header that begins with '{'", repr(bytes(raw[:1])), remedy)
 
     def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -52,7 +54,7 @@ def loads(raw: bytes, path: str | None = None) -> dict[str, Any]:
 
     try:
         value: dict[str, Any] = json.loads(
-            raw.decode(),
+            str(raw, "utf-8"),
             object_pairs_hook=table,
             parse_int=integer,
             parse_float=other,
@@ -77,3 +79,9 @@ def short(value: object) -> str:
     if isinstance(value, str):
         return repr(value[:80])
     return repr(value) if value is None or isinstance(value, int) else f"a {type(value).__name__}"
+
+
+def short_list(names: Iterable[str], most: int = 8) -> str:
+    """Show names from a file in an error, the first few in their order; never long either."""
+    shown = [short(name) for name in itertools.islice(names, most + 1)]
+    return ", ".join([*shown[:most], *(["…"] if len(shown) > most else [])])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tiedio import configs, records
-from tiedio.errors import DAMAGED, FormatError
+from tiedio.errors import DAMAGED, FormatError, shown
 from tiedio.manifest import FORMAT
 
 _STEPS = ("attribute", "index", "key", "member", "operation", "layer", "node", "store")
@@ -167,13 +167,13 @@ def _problems(table: Any, training: Any, objects: int, optimizers: int) -> Itera
         yield from _out_of_range("place", entry["found_at"], len(entry["held"]))
         for held in entry["held"]:
             if not (isinstance(held, list) and len(held) == 2 and isinstance(held[1], list) and held[1]):
-                yield f"a place that is no place: {held!r}"[:100]
+                yield f"a place that is no place: {shown(held)}"[:100]
                 return
             yield from _out_of_range("object", held[:1], objects)
             if not all(isinstance(s, list) and len(s) == 2 and s[0] in _STEPS for s in held[1]):
-                yield f"an unknown step: {held[1]!r}"[:100]
+                yield f"an unknown step: {shown(held[1])}"[:100]
         if entry["kind"] not in ("object", "functional", "sequential"):
-            yield f"an object of unknown kind {entry['kind']!r}"[:100]
+            yield f"an object of unknown kind {shown(entry['kind'])}"[:100]
         if ("path" in entry) != ("policy" in entry) or any(k in entry for k in ("path",)) != ("built" in entry):
             yield "a layer without path, policy or state of building"
         needed = {"functional": ("inputs", "outputs", "config"), "sequential": ("shape",)}.get(entry["kind"], ())
@@ -185,13 +185,13 @@ def _problems(table: Any, training: Any, objects: int, optimizers: int) -> Itera
             yield from _out_of_range("object", [node["model"]], objects)
             yield from _out_of_range("position", [node.get("position")], 1 << 40)
         yield from (
-            f"a tensor {where!r} of no node"
+            f"a tensor {shown(where)} of no node"[:100]
             for where in configs.references([node.get("args"), node.get("kwargs")], "$tensor")
             if not (isinstance(where, list) and len(where) == 2 and not list(_out_of_range("node", where[:1], nodes)))
         )
     for step in table["steps"]:
         if not (isinstance(step, list) and len(step) == 2 and step[0] in ("make", "find", "call")):
-            yield f"an unknown step {step!r}"[:100]
+            yield f"an unknown step {shown(step)}"[:100]
             return
         yield from _out_of_range(step[0], step[1:], nodes if step[0] == "call" else objects)
     yield from _out_of_range("optimizer", configs.references(training, "$optimizer"), optimizers)
@@ -205,4 +205,4 @@ def _problems(table: Any, training: Any, objects: int, optimizers: int) -> Itera
 def _out_of_range(kind: str, numbers: Any, limit: int) -> Iterator[str]:
     for number in numbers:
         if type(number) is not int or not 0 <= number < limit:
-            yield f"{kind} {number!r} does not exist"[:100]
+            yield f"{kind} {shown(number)} does not exist"[:100]
