@@ -244,7 +244,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(
 ) -> None:
     kernel = Variable((Slot("a\x1b[2J/k"), Slot("[b]\n/k")), (2, 0), "bfloat16", "k", "k")
     manifest = Manifest(1, {"keras": "\x1b3"}, (), (Object("x\r", "C\x07", ("x\r", "y")),), (kernel,))
-    monkeypatch.setattr(tiedio, "inspect", lambda path: manifest, raising=False)
+    monkeypatch.setattr(tiedio, "inspect", lambda path, limits: manifest, raising=False)
     assert exit_code("inspect", "any\x1b") == 0
     out = capsys.readouterr().out
     assert not {sign for sign in out if not sign.isprintable()} - {"\n"}
@@ -261,3 +261,14 @@ def test_every_dtype_has_its_size(dtype: str, size: int) -> None:
     scalar = Variable((Slot("a"), Slot("b"), Slot("c")), (), dtype, "a", "a")
     found = cli.summarize(Manifest(1, {}, (), (), (scalar,)))
     assert (found["bytes"], found["bytes_saved"]) == (size, 2 * size)
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_file_beyond_the_limits_is_read_when_it_is_trusted(
+    command: str, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tiedio.Limits(memory=100)
+    monkeypatch.setattr("tiedio.allowance.Limits", lambda: small)
+    assert exit_code(command, str(file)) == 1
+    assert "limits=tiedio.Limits(memory=" in capsys.readouterr().err
+    assert exit_code(command, str(file), "--no-limits") == 0

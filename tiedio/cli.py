@@ -67,19 +67,19 @@ def demo(keep: Path | None = None) -> None:
     show(plain_console(), keep)
 
 
-def inspect(file: Path, as_json: bool = False) -> None:
+def inspect(file: Path, as_json: bool = False, no_limits: bool = False) -> None:
     """Show the tensors and ties of a file.
 
     FILE is a .safetensors file that tiedio wrote. Reads the header only; neither Keras nor a backend is loaded.
     """
-    found = summarize(tiedio.inspect(file))
+    found = summarize(tiedio.inspect(file, limits=_limits(no_limits)))
     if as_json:
         print(json.dumps({"path": str(file), **found}, indent=2))
     else:
         _print_summary(file, found)
 
 
-def verify(file: Path) -> None:
+def verify(file: Path, no_limits: bool = False) -> None:
     """Compare every byte of a file with the digests in it.
 
     FILE is a .safetensors file that tiedio wrote. Names the tensors that are damaged; neither Keras
@@ -87,8 +87,12 @@ def verify(file: Path) -> None:
     """
     from tiedio.demo.terminal import printable
 
-    tiedio.verify(file)
+    tiedio.verify(file, limits=_limits(no_limits))
     print(f"{printable(str(file))}: every byte is as it was written")
+
+
+def _limits(no_limits: bool) -> tiedio.Limits | None:
+    return tiedio.Limits.off() if no_limits else None
 
 
 def _app() -> click.Group:
@@ -99,7 +103,8 @@ def _app() -> click.Group:
     folder = click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Leave the files there.")
     file = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
     json_wanted = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    for command, options in ((demo, [folder]), (inspect, [file, json_wanted]), (verify, [file])):
+    trusted = click.option("--no-limits", is_flag=True, help="Allow it any memory: for a file that you trust.")
+    for command, options in ((demo, [folder]), (inspect, [file, json_wanted, trusted]), (verify, [file, trusted])):
         for option in options:
             option(command)
         app.add_command(click.command(epilog=EXIT_CODES)(command))

@@ -433,4 +433,5 @@ def _more_calls(count: int) -> Change:
     return change
 
 
-ATTACKS: tuple[Attack, ...] = (*_gadgets(), *_structures(), *_bombs())
+BOMBS: tuple[Attack, ...] = tuple(_bombs())
+ATTACKS: tuple[Attack, ...] = (*_gadgets(), *_structures(), *BOMBS)

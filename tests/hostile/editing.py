@@ -1,39 +1,25 @@
-"""Files as an attacker writes them: a good file, taken apart, changed, and sealed again with the right digests."""
+"""Files whose configurations an attacker wrote: the texts of a good file, changed together, with the right digests."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiedio.container import digests
-from tiedio.container.header import build_header, parse_header
-from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
-
-KEYS = {"manifest": MANIFEST_KEY, "structure": STRUCTURE_KEY, "training": TRAINING_KEY}
+from tests.hostile.good import TEXTS, Parts, compact
 
 Document = dict[str, Any]
 """The three JSON texts of a file, parsed, by name."""
 
 
-def document_of(raw: bytes) -> Document:
-    """The texts in the header of a file, parsed."""
-    metadata = parse_header(raw, len(raw)).metadata
-    return {name: json.loads(metadata[key]) for name, key in KEYS.items() if key in metadata}
-
-
 def edited(raw: bytes, change: Callable[[Document], None]) -> bytes:
     """A file like this one whose texts were changed; its digests are right."""
-    header = parse_header(raw, len(raw))
-    document = document_of(raw)
+    parts = Parts.of(raw)
+    document = {name: parts.document(name) for name in TEXTS}
     change(document)
-    metadata = dict(header.metadata) | {KEYS[name]: json.dumps(value) for name, value in document.items()}
-    stored = digests.digests_of(header)
-    assert stored is not None
-    entries = list(header.entries.values())
-    head = build_header(entries, metadata | {digests.KEY: digests.blank(len(entries))})
-    return digests.sealed(head, stored.tensors) + raw[header.data_start :]
+    for name, value in document.items():
+        parts = parts.with_text(name, compact(value))
+    return parts.built()
 
 
 def entry_of(document: Document, name: str) -> dict[str, Any]:
@@ -44,5 +30,6 @@ def entry_of(document: Document, name: str) -> dict[str, Any]:
 
 def write_edited(path: Path, source: Path, change: Callable[[Document], None]) -> Path:
     """Writes an edited copy of a file, and gives back where."""
+    path.unlink(missing_ok=True)  # a model may be mapped to what stands there
     path.write_bytes(edited(source.read_bytes(), change))
     return path
