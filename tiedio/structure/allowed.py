@@ -22,6 +22,8 @@ _FUNCTION_MODULES = (
     "keras.activations", "keras.losses", "keras.metrics", "keras.initializers", "keras.regularizers",
     "keras.constraints", "keras.ops", "keras.random",
 )  # fmt: skip
+# These stand among them and make what they are told to, without an audit.
+_REVIVING = ("get", "deserialize", "serialize")
 # KerasHub registers all functions of its public modules, those that upload and train too.
 _REGISTERED_FUNCTIONS = frozenset({"keras_hub>gelu_approximate", "keras_nlp>gelu_approximate"})
 
@@ -99,7 +101,7 @@ def _public_function(named: Named) -> Any:
     for module in modules:
         if module in _FUNCTION_MODULES or (module or "").startswith("keras.ops."):
             found = keras_api.public_symbol(f"{module}.{named.function}")
-            if found is not None:
+            if found is not None and named.function not in _REVIVING:
                 return found
     return None
 

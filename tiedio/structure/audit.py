@@ -19,11 +19,14 @@ from tiedio import configs, keras_api
 from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
+from tiedio.structure import unfolding
 from tiedio.structure.allowed import HUB, Named, Refusal, file_arguments, is_of_a_library, judge, resolve, waits_for_hub
 
 # What Keras revives from plain values under names that are no class's.
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}  # fmt: skip
 _PAIRS = ("$dict", "$ordered")
+_REST = "$rest"  # pairs whose keys are no plain names
+_NAME = 1_000  # letters of a name; nothing is registered under a longer one
 _FIELDS = {"module", "class_name", "config", "registered_name"}
 _SHOWN = 20
 _PARTS_FOR_EACH = 16  # parts of configurations (initializers, policies, losses, …) for each object that is allowed
@@ -97,6 +100,10 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
     count = len(structure["objects"]) + len(nodes)
     _require_count(count, f"{count:,}", rules.limits, path)
     _require_count(*_work_of_planning(structure), rules.limits, path)
+    known = [class_of(entry["class"], rules.custom_objects) for entry in structure["objects"]]
+    unfolded = unfolding.largest(structure["objects"], [is_of_a_library(cls) for cls in known])
+    written_out = f"{unfolded:,.0f} if each is written out wherever it is held"
+    _require_count(unfolded / _PARTS_FOR_EACH, written_out, rules.limits, path)
     roots = Counter(root.path for root in manifest.roots)
     variables = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
     found: list[Found] = []
@@ -138,8 +145,12 @@ def _require_count(count: float, shown: str, limits: Limits, path: str) -> None:
             path=path,
             expected=f"at most {limits.objects:,} objects and calls, and {_PARTS_FOR_EACH} parts for each",
             found=shown,
-            remedy=f"if you trust the file: limits=tiedio.Limits(objects={math.ceil(count)})",
+            remedy=f"if you trust the file: limits=tiedio.Limits(objects={_at_least(count)})",
         )
+
+
+def _at_least(count: float) -> str:
+    return str(math.ceil(count)) if math.isfinite(count) else "math.inf"
 
 
 def _work_of_planning(structure: Mapping[str, Any]) -> tuple[float, str]:
@@ -173,7 +184,7 @@ def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Itera
         yield Found("damaged", f"{named.title} as a single object", place)
     yield from _config_problems(entry, place, rules)
     if isinstance(config, dict) and (is_of_a_library(found) or waits_for_hub(named)):
-        yield from _file_problems(named, config, rules)
+        yield from _file_problems(named, spelled_out(config), rules)
 
 
 def _config_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
@@ -209,7 +220,10 @@ def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
     stack: list[tuple[Any, str, int, str]] = [(record, place, 0, "")]
     while stack:
         value, where, depth, key = stack.pop()
-        if isinstance(value, bool) or value is None or isinstance(value, (str, float)):
+        if isinstance(value, bool) or value is None or isinstance(value, float):
+            continue
+        if isinstance(value, str):
+            yield from _text_problems(value, where, rules)
             continue
         if isinstance(value, int):
             yield from _integer_problems(value, key, where, rules)
@@ -223,11 +237,18 @@ def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
         value = spelled_out(value)
         name = value.get("class_name")
         inside = where
+        if "class_name" in value and "config" in value and not isinstance(name, str):
+            yield Found("damaged", f"{str(name)[:40]} for the name of a class", where)  # Keras would go by another key
         if isinstance(name, str) and ("config" in value or "module" in value):
             config = value.get("config")
             own = config.get("name") if isinstance(config, dict) else None
             inside = own if isinstance(own, str) and own else where
             yield from _named_problems(value, inside, rules)
+            if "config" in value:  # these are judged now; without it each text is one that Keras may look up
+                told = ("class_name", "registered_name", *(("config",) if name == "function" else ()))
+                value = {part: item for part, item in value.items() if part not in told or not isinstance(item, str)}
+        if _mentions_in_keys(value):
+            yield Found("damaged", "a key that stands for something else", where)
         # The key of a list, a tuple or a pair is that of the argument they are in.
         stack.extend((item, inside, depth + 1, key if name.startswith("$") else name) for name, item in value.items())
 
@@ -238,9 +259,28 @@ def spelled_out(value: dict[str, Any]) -> dict[str, Any]:
     pairs = value.get(key) if key is not None and len(value) == 1 else None
     if not isinstance(pairs, list):
         return value
-    named = {p[0]: p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and isinstance(p[0], str)}
-    rest = [p for p in pairs if not (isinstance(p, list) and len(p) == 2 and isinstance(p[0], str))]
-    return {**named, "$rest": rest}
+    named = {p[0]: p[1] for p in pairs if _is_named(p)}
+    return {**named, _REST: [p for p in pairs if not _is_named(p)]}
+
+
+def _is_named(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and not pair[0].startswith("$")
+
+
+def _mentions_in_keys(value: Mapping[str, Any]) -> bool:
+    """Whether a key among pairs is one that is revived: what it says then is not what was judged."""
+    rest = value.get(_REST, ())
+    keys = [pair[0] for pair in rest if isinstance(pair, list) and pair]
+    return any(_mentions(keys, key) for key in ("$keras", "$object", "$variable", "$tensor", "$constant", "$shared"))
+
+
+def _text_problems(value: str, where: str, rules: Rules) -> Iterator[Found]:
+    """A text that is the name of something registered: Keras takes it for that, wherever it stands."""
+    if ">" in value and len(value) < _NAME:
+        named = Named(where, None, "function", value, value)
+        found = resolve(named, rules.custom_objects)
+        if found is not None:
+            yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
 
 
 def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
@@ -267,7 +307,7 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
     found = resolve(named, rules.custom_objects)
     yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
     if is_of_a_library(found) or waits_for_hub(named):
-        beside = sorted(value.keys() - _FIELDS - {"$rest"})
+        beside = sorted(value.keys() - _FIELDS - {_REST})
         if beside:
             yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
         if isinstance(config, dict):
