@@ -121,7 +121,8 @@ def _names() -> Iterator[Attack]:
     for place, change in places.items():
         yield Attack(f"a function of KerasHub by its name alone as {place}", change, UnregisteredError, WRITES)
     bomb = serialized("keras.metrics", "AUC", {"num_thresholds": 10**7})
-    tokenizer = serialized(None, 5, {"vocabulary": "/etc/passwd", "merges": []}, "keras_hub>BytePairTokenizer")
+    tokenizer = serialized(None, "", {"vocabulary": "/etc/passwd", "merges": []}, "keras_hub>BytePairTokenizer")
+    tokenizer["class_name"] = 5
     yield Attack(
         "a class whose name is a number, known by the name that it is registered under",
         compiled("loss", tokenizer), FormatError, "5 for the name of a class",
@@ -174,4 +175,29 @@ def _doubled() -> Iterator[Attack]:
     )
 
 
-ATTACKS: tuple[Attack, ...] = (*_names(), *_attributes(), *_doubled())
+def _many() -> Iterator[Attack]:
+    """Parts that each cost far more than the few bytes that name them."""
+    thresholds = serialized("keras.metrics", "AUC", {"num_thresholds": 100_000, "multi_label": True})
+    yield Attack(
+        "lists of thresholds that are long together",
+        compiled("metrics", [[thresholds] * 50]),
+        LimitError,
+        "all together",
+    )
+    for count, module, cls in (
+        (2_100, "keras.metrics", "MeanSquaredError"),
+        (2_100, "keras.losses", "Huber"),
+        (300, "keras.optimizers", "Adam"),
+        (1_100, "keras.random", "SeedGenerator"),
+    ):
+        parts = [serialized(module, cls, {"seed": 1} if cls == "SeedGenerator" else {})] * count
+        yield Attack(f"{count:,} times {cls}", compiled("loss", parts), LimitError, "parts")
+    yield Attack("a hundred thousand empty lists", compiled("loss", [[]] * 100_000), LimitError, "parts")
+    values = {"$keras": [{"a": 1}] * 100_000}
+    yield Attack("a hundred thousand dicts in a call", call(values), LimitError, "parts")
+    yield Attack(
+        "a hundred thousand dicts at a variable", variable("constraint", values["$keras"]), LimitError, "parts"
+    )
+
+
+ATTACKS: tuple[Attack, ...] = (*_names(), *_attributes(), *_doubled(), *_many())

@@ -35,6 +35,11 @@ _PARTS = (
 )  # fmt: skip
 _OBJECTS = (keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
 
+# In parts: how much longer than an initializer these take to make, and how much more they hold.
+_WEIGHTS = (
+    (keras_api.BaseOptimizer, 160), (keras_api.SeedGenerator, 32), (keras_api.Metric, 16), (keras_api.Loss, 16),
+)  # fmt: skip
+
 _RUNS_OTHER_FILES = {
     "TFSMLayer": "it runs a SavedModel from a path",
     "TorchModuleWrapper": "it runs a pickle",
@@ -134,6 +139,13 @@ def judge(named: Named, found: Any, custom_objects: Mapping[str, Any], safe_mode
     if issubclass(found, keras_api.Operation):
         return Refusal("misplaced")
     return None if issubclass(found, (*_PARTS, *_hub_parts())) else Refusal("unknown")
+
+
+def weight(found: Any) -> int:
+    """As how many parts of a configuration this counts; code of the user counts as one, whatever it does."""
+    if not (isinstance(found, type) and is_of_a_library(found)):
+        return 1
+    return next((size for cls, size in _WEIGHTS if issubclass(found, cls)), 1)
 
 
 def is_of_a_library(found: Any) -> bool:

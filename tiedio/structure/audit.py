@@ -20,11 +20,22 @@ from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, U
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
 from tiedio.structure import unfolding
-from tiedio.structure.allowed import HUB, Named, Refusal, file_arguments, is_of_a_library, judge, resolve, waits_for_hub
+from tiedio.structure.allowed import (
+    HUB,
+    Named,
+    Refusal,
+    file_arguments,
+    is_of_a_library,
+    judge,
+    resolve,
+    waits_for_hub,
+    weight,
+)
 
 # What Keras revives from plain values under names that are no class's.
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}  # fmt: skip
 _PAIRS = ("$dict", "$ordered")
+_FEW = 50  # values of one part, such as a regularizer, which counts as a part already
 _REST = "$rest"  # pairs whose keys are no plain names
 _NAME = 1_000  # letters of a name; nothing is registered under a longer one
 _FIELDS = {"module", "class_name", "config", "registered_name"}
@@ -45,12 +56,14 @@ _LISTS = {"num_thresholds": 10, "ngrams": 1_000, "indices_or_sections": 100, "nu
 class Found:
     """What an audit comes upon: a `part` of a configuration, KerasHub (`hub`), or something that is not as it must be.
 
-    That is `unknown`, `unsafe`, `misplaced`, `damaged` or the name of a limit.
+    That is `unknown`, `unsafe`, `misplaced`, `damaged` or the name of a limit. A part counts as `size` parts, and a
+    `list` that Keras makes has that size, in integers of the limit.
     """
 
     kind: str
     text: str
     where: str = ""
+    size: float = 1
 
 
 _PART = Found("part", "")
@@ -114,8 +127,13 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
         found += _entry_problems(entry, record.path or "the model", rules)
     found += [problem for node in nodes for problem in _node_problems(node, rules)]
     found += [*_problems(training, "@compile", rules), *_problems(variables, "a variable", rules)]
-    parts = sum(problem is _PART for problem in found)
-    _require_count(parts / _PARTS_FOR_EACH, f"{parts:,} parts of configurations", rules.limits, path)
+    parts = sum(problem.size for problem in found if problem.kind == "part")
+    arguments = configs.references([[node.get("args"), node.get("kwargs")] for node in nodes], "$keras")
+    extras = [entry["compile_arguments"] for entry in structure["objects"] if "compile_arguments" in entry]
+    parts += _values_in(training)
+    parts += sum(max(0, _values_in(value) - _FEW) for value in (*variables, *arguments, *extras))
+    _require_count(parts / _PARTS_FOR_EACH, f"{parts:,.0f} parts of configurations", rules.limits, path)
+    found += _too_long_lists(found, rules)
     _raise(found, path)
     if any(problem.kind == "hub" for problem in found):
         importlib.import_module(HUB)  # now every other name has passed, and this one is ours
@@ -198,6 +216,26 @@ def _node_problems(node: Mapping[str, Any], rules: Rules) -> Iterator[Found]:
         if not node.get("input") and not _mentions(arguments, "$tensor"):
             yield Found("damaged", "a call without a tensor, which would run at once", f"a call of {node['operation']}")
         yield from _problems(arguments, f"a call of object {node['operation']}", rules)
+
+
+def _values_in(value: Any) -> int:
+    """How many values Keras looks at, one by one, in what it revives as a whole; it keeps containers twice."""
+    count = 0
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        count += 2 if isinstance(item, (list, dict)) else 1
+        stack.extend(item if isinstance(item, list) else item.values() if isinstance(item, dict) else ())
+    return count
+
+
+def _too_long_lists(found: list[Found], rules: Rules) -> Iterator[Found]:
+    """All lists that Keras makes of integers, together."""
+    assert rules.limits.integer is not None
+    total = sum(problem.size for problem in found if problem.kind == "list")
+    if total > rules.limits.integer:
+        texts = sorted({problem.text for problem in found if problem.kind == "list"})
+        yield Found("integer", f"{_joined(texts[:3])} and more of them, all together", "the file")
 
 
 def _mentions(value: Any, key: str) -> bool:
@@ -285,8 +323,9 @@ def _text_problems(value: str, where: str, rules: Rules) -> Iterator[Found]:
 
 def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
     """A part of a configuration that Keras would revive, and what is wrong with it."""
-    yield _PART
     name, config = value["class_name"], value.get("config")
+    if name == "__lambda__" or name in _VALUES:
+        yield _PART
     if name == "__lambda__":
         if rules.safe_mode:
             yield Found("unsafe", "Python code (a lambda)", where)
@@ -305,6 +344,7 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
         config if name == "function" and isinstance(config, str) else None,
     )
     found = resolve(named, rules.custom_objects)
+    yield Found("part", "", size=weight(found))
     yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
     if is_of_a_library(found) or waits_for_hub(named):
         beside = sorted(value.keys() - _FIELDS - {_REST})
@@ -334,6 +374,8 @@ def _integer_problems(value: int, key: str, where: str, rules: Rules) -> Iterato
     honest = key in _NO_SIZES or (value in rules.sizes and key not in _LISTS)
     if abs(value) > limit and not honest:
         yield Found("integer", f"{key or 'a number'} = {value:,} (at most {limit:,.0f})", where)
+    elif key in _LISTS:
+        yield Found("list", f"{key} = {value:,}", where, abs(value) * _LISTS[key])
 
 
 def _text(value: Any) -> str | None:
