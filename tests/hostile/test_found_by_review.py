@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import keras
 import pytest
 
 import tiedio
@@ -12,6 +15,8 @@ from tests.hostile.editing import write_edited
 from tests.hostile.found_by_review import ATTACKS
 from tests.hostile.test_configurations import good, path  # noqa: F401 - fixtures
 from tests.hostile.watching import suspicious, watched
+from tiedio.container.header import parse_header
+from tiedio.errors import MismatchError
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -22,6 +27,26 @@ def test_is_refused_by_load(attack: Attack, good: Path, path: Path) -> None:  # 
     with pytest.raises(type(error), match=attack.says):
         raise error
     assert suspicious(events, str(path)) == []
+
+
+@pytest.mark.parametrize("value", ["a path", "gs://nowhere/x", None, 5, {"a": 1}, [["a", "b"]], [None], "[" * 50])
+def test_a_vocabulary_that_is_no_list_of_tokens_is_not_taken_for_the_name_of_a_file(
+    value: Any,
+    path: Path,  # noqa: F811
+) -> None:
+    other = path.with_name("words.txt")
+    other.write_text("secret\n")
+    look = keras.layers.StringLookup(name="look")
+    look.adapt([f"word {n}" for n in range(100)])
+    tiedio.save(keras.Sequential([keras.Input((1,), dtype="string"), look]), path)
+    raw = path.read_bytes()
+    header = parse_header(raw, len(raw))
+    tensor = header.entries["look/@vocabulary/tokens"]
+    start, stop = header.data_start + tensor.start, header.data_start + tensor.stop
+    text = json.dumps(str(other) if value == "a path" else value)
+    path.write_bytes(raw[:start] + text.encode().ljust(stop - start) + raw[stop:])
+    with pytest.raises(MismatchError, match="is no list of tokens"):
+        tiedio.load(path)
 
 
 def test_an_activation_of_keras_hub_by_its_registered_name_is_no_attack(good: Path, path: Path) -> None:  # noqa: F811
