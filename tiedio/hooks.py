@@ -270,9 +270,7 @@ def holds_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]]) -> b
         stored = _tokens_of(found)
     except (ValueError, RecursionError):
         return False
-    return tokens == stored and (
-        weights is None or np.asarray(layer.idf_weights_const).tobytes() == weights.tobytes()
-    )
+    return tokens == stored and (weights is None or np.asarray(layer.idf_weights_const).tobytes() == weights.tobytes())
 
 
 def is_told(layer: Any, config: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy
 import pytest
 
 import tiedio
@@ -16,7 +17,7 @@ from tests.hostile.found_by_review import ATTACKS
 from tests.hostile.test_configurations import good, path  # noqa: F401 - fixtures
 from tests.hostile.watching import suspicious, watched
 from tiedio.container.header import parse_header
-from tiedio.errors import MismatchError
+from tiedio.errors import FormatError, MismatchError
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -46,6 +47,18 @@ def test_a_vocabulary_that_is_no_list_of_tokens_is_not_taken_for_the_name_of_a_f
     text = json.dumps(str(other) if value == "a path" else value)
     path.write_bytes(raw[:start] + text.encode().ljust(stop - start) + raw[stop:])
     with pytest.raises(MismatchError, match="is no list of tokens"):
+        tiedio.load(path)
+
+
+def test_a_constant_of_truth_values_has_no_other_bytes_than_0_and_1(path: Path) -> None:  # noqa: F811
+    inputs = keras.Input((3,))
+    chosen = keras.ops.where(numpy.array([True, False, True]), inputs, 0.0)
+    tiedio.save(keras.Model(inputs, chosen), path)
+    raw = path.read_bytes()
+    header = parse_header(raw, len(raw))
+    start = header.data_start + header.entries["@constant/0"].start
+    path.write_bytes(raw[:start] + b"\x07" + raw[start + 1 :])
+    with pytest.raises(FormatError, match="neither 0 nor 1"):
         tiedio.load(path)
 
 
