@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy
+import numpy as np
 import pytest
 
 import tiedio
@@ -52,7 +52,7 @@ def test_a_vocabulary_that_is_no_list_of_tokens_is_not_taken_for_the_name_of_a_f
 
 def test_a_constant_of_truth_values_has_no_other_bytes_than_0_and_1(path: Path) -> None:  # noqa: F811
     inputs = keras.Input((3,))
-    chosen = keras.ops.where(numpy.array([True, False, True]), inputs, 0.0)
+    chosen = keras.ops.where(np.array([True, False, True]), inputs, 0.0)
     tiedio.save(keras.Model(inputs, chosen), path)
     raw = path.read_bytes()
     header = parse_header(raw, len(raw))

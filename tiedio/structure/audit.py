@@ -194,7 +194,10 @@ def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Itera
     found = resolve(named, rules.custom_objects)
     if found is None and entry["found_at"]:
         # Its owner's code makes it. If that does not, its class will have to be known: `audit_object`.
-        yield from (p for p in _config_problems(entry, place, rules) if p.kind not in ("unknown", "hub"))
+        # All but its configuration is revived in any case.
+        yield from _config_problems({name: value for name, value in entry.items() if name != "config"}, place, rules)
+        inside = _config_problems({"config": config}, place, rules)
+        yield from (p for p in inside if p.kind not in ("unknown", "hub"))
         return
     refusal = judge(named, found, rules.custom_objects, rules.safe_mode)
     yield from _told(named, refusal)
