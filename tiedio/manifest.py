@@ -360,6 +360,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             yield from (f"{record.path!r} lists unknown {m!r} in {store}" for m in members if m not in known)
     yield from (f"root {root.path!r} is no object" for root in manifest.roots if root.path not in objects)
     for optimizer in manifest.optimizers:
+        if len({*optimizer.variables}) != len(optimizer.variables):
+            yield f"optimizer {optimizer.path!r} lists a variable twice"
         listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
         yield from (f"optimizer {optimizer.path!r} lists unknown {m!r}" for m in listed if m not in canonical)
         yield from (f"optimizer {optimizer.path!r} is of no model {m!r}" for m in optimizer.models if m not in objects)

@@ -175,6 +175,26 @@ def _doubled() -> Iterator[Attack]:
     )
 
 
+def optimizer(**facts: Any) -> Change:
+    """Changes the manifest's record of the optimizer, and gives the variables a name that is slow to match."""
+
+    def change(document: Document) -> None:
+        for one in document["manifest"]["variables"]:
+            one["path"] = "a" * 60 + "b"
+        document["manifest"]["optimizers"][0].update(facts)
+
+    return change
+
+
+def _optimizers() -> Iterator[Attack]:
+    for pattern in ("(a+)+$", "(a|aa)+$", "a*a*a*a*a*a*a*c"):
+        change = optimizer(excluded_names=pattern)
+        yield Attack(f"names that match {pattern}, which takes years", change, LimitError, "very long")
+    yield Attack("names that match what is no pattern", optimizer(excluded_names="("), FormatError, "no pattern")
+    variables = ["dense/kernel"] * 10_000
+    yield Attack("one variable, ten thousand times", optimizer(variables=variables), FormatError, "twice")
+
+
 def _many() -> Iterator[Attack]:
     """Parts that each cost far more than the few bytes that name them."""
     thresholds = serialized("keras.metrics", "AUC", {"num_thresholds": 100_000, "multi_label": True})
@@ -200,4 +220,4 @@ def _many() -> Iterator[Attack]:
     )
 
 
-ATTACKS: tuple[Attack, ...] = (*_names(), *_attributes(), *_doubled(), *_many())
+ATTACKS: tuple[Attack, ...] = (*_names(), *_attributes(), *_doubled(), *_optimizers(), *_many())

@@ -19,7 +19,7 @@ from tiedio import configs, keras_api
 from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
-from tiedio.structure import unfolding
+from tiedio.structure import patterns, unfolding
 from tiedio.structure.allowed import (
     HUB,
     Named,
@@ -109,6 +109,8 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
         UnsafeError: if it holds code, or names files, and safe mode is on.
         UnregisteredError: naming every class and function that is not known here.
     """
+    if training["optimizers"] and rules.limits.objects != math.inf:
+        patterns.require_quick(manifest, path)
     nodes = structure["nodes"]
     count = len(structure["objects"]) + len(nodes)
     _require_count(count, f"{count:,}", rules.limits, path)
