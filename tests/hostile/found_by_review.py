@@ -20,7 +20,7 @@ from tests.hostile.configurations import (
     whole,
 )
 from tests.hostile.editing import Document, entry_of
-from tiedio.errors import FormatError, LimitError, RebuildError, UnregisteredError, UnsafeError
+from tiedio.errors import FormatError, LimitError, MismatchError, RebuildError, UnregisteredError, UnsafeError
 
 # KerasHub registers it, and it writes a file: Keras takes the text for the function.
 WRITES = "keras_hub>compute_sentence_piece_proto"
@@ -195,6 +195,11 @@ def _optimizers() -> Iterator[Attack]:
     yield Attack("one variable, ten thousand times", optimizer(variables=variables), FormatError, "twice")
 
 
+def _gaps(document: Document) -> None:
+    slots = document["manifest"]["variables"][0]["slots"]
+    slots += [{"path": f"dense/x{n}/9999"} for n in range(3_000)]
+
+
 def _many() -> Iterator[Attack]:
     """Parts that each cost far more than the few bytes that name them."""
     thresholds = serialized("keras.metrics", "AUC", {"num_thresholds": 100_000, "multi_label": True})
@@ -212,6 +217,7 @@ def _many() -> Iterator[Attack]:
     ):
         parts = [serialized(module, cls, {"seed": 1} if cls == "SeedGenerator" else {})] * count
         yield Attack(f"{count:,} times {cls}", compiled("loss", parts), LimitError, "parts")
+    yield Attack("three thousand lists, each with one weight at its end", _gaps, MismatchError, "all together")
     yield Attack("a hundred thousand empty lists", compiled("loss", [[]] * 100_000), LimitError, "parts")
     values = {"$keras": [{"a": 1}] * 100_000}
     yield Attack("a hundred thousand dicts in a call", call(values), LimitError, "parts")
