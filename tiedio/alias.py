@@ -90,9 +90,11 @@ def _require_few_gaps(paths: Sequence[str]) -> None:
     """Raises if lists would have to be made far longer, all together, than what is there to be put into them."""
     longest: dict[str, int] = {}
     for path in paths:
-        above, _, last = path.rpartition("/")
-        if last.isdecimal() and len(last) <= 7:
-            longest[above] = max(longest.get(above, 0), int(last))
+        segments = path.split("/", _DEPTH)
+        for n, segment in enumerate(segments):
+            if segment.isdecimal() and len(segment) <= 7:
+                above = "/".join(segments[:n])
+                longest[above] = max(longest.get(above, 0), int(segment))
     total = sum(longest.values())
     if total > _GAP + _GAP_FOR_EACH * len(paths):
         raise MismatchError(

@@ -195,9 +195,12 @@ def _optimizers() -> Iterator[Attack]:
     yield Attack("one variable, ten thousand times", optimizer(variables=variables), FormatError, "twice")
 
 
-def _gaps(document: Document) -> None:
-    slots = document["manifest"]["variables"][0]["slots"]
-    slots += [{"path": f"dense/x{n}/9999"} for n in range(3_000)]
+def _gaps(end: str) -> Change:
+    def change(document: Document) -> None:
+        slots = document["manifest"]["variables"][0]["slots"]
+        slots += [{"path": f"dense/x{n}/9999{end}"} for n in range(3_000)]
+
+    return change
 
 
 def _many() -> Iterator[Attack]:
@@ -217,7 +220,10 @@ def _many() -> Iterator[Attack]:
     ):
         parts = [serialized(module, cls, {"seed": 1} if cls == "SeedGenerator" else {})] * count
         yield Attack(f"{count:,} times {cls}", compiled("loss", parts), LimitError, "parts")
-    yield Attack("three thousand lists, each with one weight at its end", _gaps, MismatchError, "all together")
+    for name, end in (("weight", ""), ("list", "/0")):
+        yield Attack(
+            f"three thousand lists, each with one {name} at its end", _gaps(end), MismatchError, "all together"
+        )
     yield Attack("a hundred thousand empty lists", compiled("loss", [[]] * 100_000), LimitError, "parts")
     values = {"$keras": [{"a": 1}] * 100_000}
     yield Attack("a hundred thousand dicts in a call", call(values), LimitError, "parts")
