@@ -32,6 +32,9 @@ class Counts:
     def tensor(self) -> None:
         self.seen["tensor"] += 1
 
+    def use(self) -> None:
+        self.seen["use"] += 1
+
     def variable(self, shape: Sequence[int], dtype: str, waits: bool) -> None:
         self.variables.append((tuple(shape), dtype, waits))
 
@@ -44,6 +47,7 @@ def test_every_layer_tensor_and_variable_is_told() -> None:
         keras.ops.add(inputs, 1.0)
     assert counts.seen["operation"] == 3
     assert counts.seen["tensor"] >= 3
+    assert counts.seen["use"] == 1  # the layer's call; an operation on a symbolic tensor is made, and not called
     assert counts.variables == [((3, 2), "float32", True), ((2,), "float32", True)]
 
 
@@ -80,6 +84,8 @@ def test_outside_the_block_and_in_other_threads_nothing_is_told() -> None:
     assert counts.seen == {}
     assert keras_api.Operation.__init__ is metering._originals["operation"]
     assert keras_api.KerasTensor.__init__ is metering._originals["tensor"]
+    assert keras_api.Operation.__call__ is metering._originals["call"]
+    assert keras_api.Layer.get_config is metering._originals["config"]
 
 
 def test_blocks_inside_each_other_and_no_meter_at_all() -> None:

@@ -13,6 +13,9 @@ from tiedio.manifest import Manifest, Variable
 _GAP = 10_000
 """So far behind the end of a list a slot may be: what stands between is filled later, and a file can say anything."""
 
+_GAP_FOR_EACH = 100
+"""By how much more for each weight that is put there, of all lists together."""
+
 _DEPTH = 200
 """Segments of a path that are told apart, which no honest path has; each is tried as the end of its owner's path."""
 
@@ -57,6 +60,7 @@ def alias(
             )
     found = {slot.path: slot for slot in walk.slots}
     owners = {obj.path: obj.value for obj in walk.objects}
+    _require_few_gaps([slot.path for spec in variables for slot in spec.slots if slot.path not in found])
     used: dict[int, Any] = {}
     chosen: dict[str, Any] = {}
     for spec in variables:
@@ -86,6 +90,26 @@ def alias(
             )
     for obj in record.objects:
         _restore_object(owners, obj.path, obj.trainable, obj.orders, chosen)
+
+
+def _require_few_gaps(paths: Sequence[str]) -> None:
+    """Raises if lists would have to be made far longer, all together, than what is there to be put into them."""
+    longest: dict[str, int] = {}
+    for path in paths:
+        segments = path.split("/", _DEPTH)
+        for n, segment in enumerate(segments):
+            if segment.isdecimal() and len(segment) <= 7:
+                above = "/".join(segments[:n])
+                longest[above] = max(longest.get(above, 0), int(segment))
+    total = sum(longest.values())
+    if total > _GAP + _GAP_FOR_EACH * len(paths):
+        raise MismatchError(
+            "the rebuilt model has no such place",
+            path=next(iter(longest)),
+            expected="lists about as long as what they hold",
+            found=f"lists of {total:,} items, all together, for {len(paths):,} weights",
+            remedy="the class's code no longer makes what it made when the model was saved",
+        )
 
 
 def _choose(spec: Variable, found: Mapping[str, slots.FoundSlot], used: Mapping[int, Any]) -> Any:

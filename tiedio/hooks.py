@@ -259,7 +259,7 @@ def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], pa
         MismatchError: if the layer is none, or does not take the vocabulary.
     """
     try:
-        tokens = json.loads(found["tokens"].tobytes().decode("utf-8"))
+        tokens = _tokens_of(found)
         weights = found.get("idf_weights")
         front = len(layer.get_vocabulary()) if weights is not None else 0
         if weights is None:
@@ -268,7 +268,7 @@ def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], pa
             layer.set_vocabulary(tokens, idf_weights=weights[front : front + len(tokens)])
             layer.idf_weights.assign(weights)
             layer.idf_weights_const = layer.idf_weights.value()
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # of the backend's tables, too, which have errors of their own
         raise MismatchError(
             "the vocabulary of the file does not fit the layer",
             path=path,
@@ -276,6 +276,14 @@ def restore_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]], pa
             found=f"{type(layer).__name__}: {one_line(error)}",
             remedy="load with the versions of code and Keras that the model was saved with",
         ) from error
+
+
+def _tokens_of(found: Mapping[str, np.ndarray[Any, Any]]) -> list[Any]:
+    """The tokens that a file stores; Keras would take a text for the name of another file, and read that."""
+    tokens = json.loads(found["tokens"].tobytes().decode("utf-8"))
+    if not (isinstance(tokens, list) and all(type(token) in (str, int, float) for token in tokens)):
+        raise ValueError(f"{repr(tokens)[:60]} is no list of tokens")
+    return tokens
 
 
 def holds_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]]) -> bool:
@@ -287,9 +295,11 @@ def holds_vocabulary(layer: Any, found: Mapping[str, np.ndarray[Any, Any]]) -> b
         return False
     tokens = _plain_tokens(layer.get_vocabulary(include_special_tokens=False))
     weights = found.get("idf_weights")
-    return tokens == json.loads(found["tokens"].tobytes()) and (
-        weights is None or np.asarray(layer.idf_weights_const).tobytes() == weights.tobytes()
-    )
+    try:
+        stored = _tokens_of(found)
+    except (ValueError, RecursionError):
+        return False
+    return tokens == stored and (weights is None or np.asarray(layer.idf_weights_const).tobytes() == weights.tobytes())
 
 
 def is_told(layer: Any, config: Mapping[str, Any]) -> bool:

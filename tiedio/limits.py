@@ -19,11 +19,12 @@ class Limits:
     Args:
         memory: bytes that the texts of the header may take once they are parsed, and values that initializers draw
             only to be replaced. Default: 56 MiB and 3 times the size of the file.
-        objects: layers, models, metrics, operations and their calls, with 16 parts of configurations for each.
-            Default: 2,000 and one for each 16 KiB of the file.
+        objects: layers, models, metrics, operations and their calls, with 16 parts of configurations for each, such
+            as initializers. A loss counts as one object, an optimizer as ten; so does what holds the same part
+            several times, each time, 16 such parts as one object. Default: 2,000 and one for each 16 KiB of the file.
         depth: levels of nesting in a configuration. Default: 200.
-        integer: the largest integer in a configuration that is no dimension of a stored tensor; one from which Keras
-            makes a list at once (`num_thresholds`) may be a tenth of it, or less. Default: 1,048,576.
+        integer: the largest integer in a configuration that is no dimension of a stored tensor; those from which Keras
+            makes lists at once (`num_thresholds`) may be a tenth of it, or less, all together. Default: 1,048,576.
         unlisted: bytes of variables whose values are not in the file, such as those of metrics. Default: 16 MiB and
             the size of the file.
 

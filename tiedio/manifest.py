@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -370,16 +370,24 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             known = objects if store in _OBJECT_LISTS else canonical
             yield from (f"{shown(record.path)} lists unknown {shown(m)} in {store}" for m in members if m not in known)
     yield from (f"root {shown(root.path)} is no object" for root in manifest.roots if root.path not in objects)
+    yield from _optimizer_problems(manifest, canonical, objects, places)
+    yield from _stored_problems(manifest, objects | optimizers)
+
+
+def _optimizer_problems(
+    manifest: Manifest, canonical: Collection[str], objects: Collection[str], places: Collection[str]
+) -> Iterator[str]:
     seen: set[str] = set()
     for optimizer in manifest.optimizers:
         name = f"optimizer {shown(optimizer.path)}"
         if optimizer.path in seen or optimizer.path in places:
             yield f"{name} stands twice"
         seen.add(optimizer.path)
+        if len({*optimizer.variables}) != len(optimizer.variables):
+            yield f"{name} lists a variable twice"
         listed = (*optimizer.variables, *optimizer.excluded_from_weight_decay)
         yield from (f"{name} lists unknown {shown(m)}" for m in listed if m not in canonical)
         yield from (f"{name} is of no model {shown(m)}" for m in optimizer.models if m not in objects)
-    yield from _stored_problems(manifest, objects | optimizers)
 
 
 def _root_problems(manifest: Manifest) -> Iterator[str]:

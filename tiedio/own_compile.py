@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiedio import configs, keras_api
+from tiedio.errors import RebuildError
 
 
 def extra_names(model: Any) -> list[str]:
@@ -41,8 +42,18 @@ def set_extras(model: Any, encoded: Mapping[str, Any], revive: Callable[[Any], A
     """Gives a rebuilt model its extra arguments, and undoes what a constructor that compiles has done."""
     if not isinstance(model, keras_api.Model):
         return
+    known = extra_names(model)
     if model.compiled:
-        keras_api.uncompile(model, [name for name in extra_names(model) if name not in encoded])
+        keras_api.uncompile(model, [name for name in known if name not in encoded])
+    unknown = sorted(encoded.keys() - {*known})
+    if unknown:  # any other attribute may be a method
+        raise RebuildError(
+            "the file has arguments that the class's own compile does not take",
+            path=model.name,
+            expected=", ".join(known) or "none",
+            found=", ".join(unknown)[:200],
+            remedy="load with the code that the model was saved with",
+        )
     for name, value in encoded.items():
         keras_api.set_attribute(model, name, revive(value))
 

@@ -277,8 +277,7 @@ def _restore(
         return stand_ins[path]
 
     def read_constant(name: str) -> Any:
-        spec = constants[name]
-        return constant(name).view(values.numpy_dtype(spec.dtype)).reshape(spec.shape)
+        return values.constant_of(constant(name), constants[name])
 
     set_by_hand: dict[int, Any] = {}
 

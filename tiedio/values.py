@@ -123,9 +123,30 @@ def _has_odd_truths(raw: np.ndarray[Any, Any]) -> bool:
     return bool(raw.size) and int(raw.max()) > 1
 
 
+def _require_truths(raw: np.ndarray[Any, Any], dtype: str, path: str) -> None:
+    if dtype == "bool" and _has_odd_truths(raw):
+        raise FormatError(
+            "a tensor of truth values has a byte that is neither 0 nor 1",
+            path=path,
+            expected="bytes 0 and 1, which is all that a processor may find there",
+            found=int(raw.max()),
+            remedy=DAMAGED,
+        )
+
+
+def constant_of(raw: np.ndarray[Any, Any], spec: TensorSpec) -> np.ndarray[Any, Any]:
+    """The array that the bytes of a constant stand for.
+
+    Raises:
+        FormatError: if they are truth values, and a byte is neither 0 nor 1.
+    """
+    _require_truths(raw, spec.dtype, spec.name)
+    return raw.view(numpy_dtype(spec.dtype)).reshape(spec.shape)
+
+
 def stored_array(read: Callable[[str], np.ndarray[Any, Any]], one: Stored) -> np.ndarray[Any, Any]:
     """What a hook stored, in memory of its own: the hook may keep it, or write to it."""
-    return read(one.tensor).copy().view(numpy_dtype(one.dtype)).reshape(one.shape)
+    return constant_of(read(one.tensor).copy(), one.spec)
 
 
 def zeros(shape: Sequence[int], dtype: str) -> Any:
@@ -211,14 +232,7 @@ def fill(variable: Any, raw: np.ndarray[Any, Any], path: str, *, share: bool = T
             found=raw.size,
             remedy=DAMAGED,
         )
-    if dtype == "bool" and _has_odd_truths(raw):
-        raise FormatError(
-            "a tensor of truth values has a byte that is neither 0 nor 1",
-            path=path,
-            expected="bytes 0 and 1, which is all that a processor may find there",
-            found=int(raw.max()),
-            remedy=DAMAGED,
-        )
+    _require_truths(raw, dtype, path)
     tensor = as_tensor(raw, shape, dtype, share=share)
     if keras_api.give_storage(variable, tensor):
         return

@@ -13,13 +13,14 @@ import keras
 import pytest
 
 import tiedio
-from tiedio.errors import LimitError, TiedioError, UnregisteredError, UnsafeError
+from tiedio.errors import FormatError, LimitError, TiedioError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import Manifest, Object
 from tiedio.structure.audit import Rules, audit_file, class_of
 
 FILE = "model.safetensors"
 NOTHING = Manifest(4, {}, (), (), ())
+UNTRAINED: dict[str, Any] = {"models": [], "optimizers": []}
 
 
 class Mine(keras.layers.Layer):
@@ -43,7 +44,7 @@ def function(module: str, name: str) -> dict[str, Any]:
 def audit(record: Any, custom_objects: Mapping[str, Any], safe_mode: bool, path: str) -> None:
     """Audits parts of a configuration."""
     rules = Rules(custom_objects, safe_mode, Limits().for_file(0))
-    audit_file({"objects": [], "nodes": []}, record, NOTHING, rules, path)
+    audit_file({"objects": [], "nodes": []}, {**UNTRAINED, "shared": [record]}, NOTHING, rules, path)
 
 
 def audit_objects(*configs: dict[str, Any], custom_objects: Mapping[str, Any] | None = None, **more: Any) -> None:
@@ -57,7 +58,7 @@ def audit_objects(*configs: dict[str, Any], custom_objects: Mapping[str, Any] | 
     rules = Rules(custom_objects or {}, True, Limits().for_file(0))
     names = [str(c["config"].get("name")) for c in configs]
     objects = tuple(Object(name, "X", ()) for name in names)
-    audit_file({"objects": entries, "nodes": []}, [], dataclasses.replace(NOTHING, objects=objects), rules, FILE)
+    audit_file({"objects": entries, "nodes": []}, UNTRAINED, dataclasses.replace(NOTHING, objects=objects), rules, FILE)
 
 
 DENSE = named("keras.layers", "Dense", {"units": 3, "name": "d"})
@@ -275,19 +276,20 @@ def test_a_structure_that_nests_too_deep_is_refused() -> None:
     deep: Any = ADAM
     for _ in range(100_000):
         deep = [deep]
+    dense = named("keras.layers", "Dense", {"name": "d", "units": deep})
     with pytest.raises(LimitError, match="more than 200 levels") as caught:
-        audit({"x": deep}, {}, True, FILE)
+        audit_objects(dense)
     assert caught.value.path == FILE
     assert "limits=tiedio.Limits(depth=...)" in str(caught.value)
 
 
 def test_a_dict_that_revives_nothing_is_no_name() -> None:
-    audit(
-        {"x": [{"class_name": "Dense"}, {"class_name": 3, "config": {}}, {"config": {}}, {"module": "os"}]},
-        {},
-        True,
-        FILE,
-    )
+    audit({"x": [{"class_name": "Dense"}, {"class_name": 3}, {"config": {}}, {"module": "os"}]}, {}, True, FILE)
+
+
+def test_a_name_of_a_class_that_is_no_text_is_refused() -> None:
+    with pytest.raises(FormatError, match="3 for the name of a class"):
+        audit({"x": {"class_name": 3, "config": {}, "registered_name": "mine>Thing"}}, {}, True, FILE)
 
 
 # --- through load -----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What a rebuild makes is told to a meter before it is made, so that a small file cannot ask for endless work.
 
 Read in Keras 3.15.1: every layer and operation passes `Operation.__init__`, every symbolic tensor
-`KerasTensor.__init__`; variables are told by `tiedio.keras_api.deferred`.
+`KerasTensor.__init__`, every call of one `Operation.__call__`, and every config of a layer `Layer.get_config`;
+variables are told by `tiedio.keras_api.deferred`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from tiedio.keras_api.classes import KerasTensor, Operation
+from tiedio.keras_api.classes import KerasTensor, Layer, Operation
 
 
 class Meter(Protocol):
@@ -23,6 +24,9 @@ class Meter(Protocol):
 
     def tensor(self) -> None:
         """A symbolic tensor is going to be made."""
+
+    def use(self) -> None:
+        """A layer or operation is going to be called, or to be asked for its config."""
 
     def variable(self, shape: Sequence[int], dtype: str, waits: bool) -> None:
         """A variable is going to be made; `waits` tells that it takes no memory until its value is there."""
@@ -38,6 +42,8 @@ _count = 0
 _originals: dict[str, Callable[..., Any]] = {
     "operation": Operation.__init__,
     "tensor": KerasTensor.__init__,
+    "call": Operation.__call__,
+    "config": Layer.get_config,
 }
 
 
@@ -59,6 +65,20 @@ def _tensor(self: Any, *args: Any, **kwargs: Any) -> None:
     if _active.meter is not None:
         _active.meter.tensor()
     _originals["tensor"](self, *args, **kwargs)
+
+
+@functools.wraps(_originals["call"])
+def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    if _active.meter is not None:
+        _active.meter.use()
+    return _originals["call"](self, *args, **kwargs)
+
+
+@functools.wraps(_originals["config"])
+def _config(self: Any) -> Any:
+    if _active.meter is not None:
+        _active.meter.use()
+    return _originals["config"](self)
 
 
 @contextmanager
@@ -84,3 +104,5 @@ def _change(by: int) -> None:
     on = _count > 0
     Operation.__init__ = _operation if on else _originals["operation"]
     KerasTensor.__init__ = _tensor if on else _originals["tensor"]
+    Operation.__call__ = _call if on else _originals["call"]
+    Layer.get_config = _config if on else _originals["config"]

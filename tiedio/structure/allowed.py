@@ -22,6 +22,8 @@ _FUNCTION_MODULES = (
     "keras.activations", "keras.losses", "keras.metrics", "keras.initializers", "keras.regularizers",
     "keras.constraints", "keras.ops", "keras.random",
 )  # fmt: skip
+# These stand among them and make what they are told to, without an audit.
+_REVIVING = ("get", "deserialize", "serialize")
 # KerasHub registers all functions of its public modules, those that upload and train too.
 _REGISTERED_FUNCTIONS = frozenset({"keras_hub>gelu_approximate", "keras_nlp>gelu_approximate"})
 
@@ -32,6 +34,11 @@ _PARTS = (
     keras_api.keras.quantizers.QuantizationConfig, keras_api.SeedGenerator,
 )  # fmt: skip
 _OBJECTS = (keras_api.Operation, keras_api.Metric, keras_api.SeedGenerator)
+
+# In parts: how much longer than an initializer these take to make, and how much more they hold.
+_WEIGHTS = (
+    (keras_api.BaseOptimizer, 160), (keras_api.SeedGenerator, 32), (keras_api.Metric, 16), (keras_api.Loss, 16),
+)  # fmt: skip
 
 _RUNS_OTHER_FILES = {
     "TFSMLayer": "it runs a SavedModel from a path",
@@ -99,7 +106,7 @@ def _public_function(named: Named) -> Any:
     for module in modules:
         if module in _FUNCTION_MODULES or (module or "").startswith("keras.ops."):
             found = keras_api.public_symbol(f"{module}.{named.function}")
-            if found is not None:
+            if found is not None and named.function not in _REVIVING:
                 return found
     return None
 
@@ -132,6 +139,13 @@ def judge(named: Named, found: Any, custom_objects: Mapping[str, Any], safe_mode
     if issubclass(found, keras_api.Operation):
         return Refusal("misplaced")
     return None if issubclass(found, (*_PARTS, *_hub_parts())) else Refusal("unknown")
+
+
+def weight(found: Any) -> int:
+    """As how many parts of a configuration this counts; code of the user counts as one, whatever it does."""
+    if not (isinstance(found, type) and is_of_a_library(found)):
+        return 1
+    return next((size for cls, size in _WEIGHTS if issubclass(found, cls)), 1)
 
 
 def is_of_a_library(found: Any) -> bool:

@@ -11,21 +11,36 @@ import importlib.util
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tiedio import configs, keras_api
-from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
+from tiedio.errors import LimitError
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
-from tiedio.structure.allowed import HUB, Named, Refusal, file_arguments, is_of_a_library, judge, resolve, waits_for_hub
+from tiedio.structure import patterns, unfolding
+from tiedio.structure.allowed import (
+    HUB,
+    Named,
+    Refusal,
+    file_arguments,
+    is_of_a_library,
+    judge,
+    resolve,
+    waits_for_hub,
+    weight,
+)
+from tiedio.structure.findings import PART, Found, joined, raise_all
 
 # What Keras revives from plain values under names that are no class's.
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}  # fmt: skip
 _PAIRS = ("$dict", "$ordered")
+_FEW = 50  # values of one part, such as a regularizer, which counts as a part already
+_REST = "$rest"  # pairs whose keys are no plain names
+_SMALL = 1_000  # an integer below it is not even looked at, unless Keras makes a list of so many
+_NAME = 1_000  # letters of a name; nothing is registered under a longer one
 _FIELDS = {"module", "class_name", "config", "registered_name"}
-_SHOWN = 20
 _PARTS_FOR_EACH = 16  # parts of configurations (initializers, policies, losses, …) for each object that is allowed
 
 # Integers that name no size: however large they are, nothing grows with them.
@@ -36,21 +51,6 @@ _NO_SIZES = frozenset({
 })  # fmt: skip
 # Integers from which a constructor or a call of Keras makes a Python list at once: how much less of them is allowed.
 _LISTS = {"num_thresholds": 10, "ngrams": 1_000, "indices_or_sections": 100, "num_oov_indices": 10}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What an audit comes upon: a `part` of a configuration, KerasHub (`hub`), or something that is not as it must be.
-
-    That is `unknown`, `unsafe`, `misplaced`, `damaged` or the name of a limit.
-    """
-
-    kind: str
-    text: str
-    where: str = ""
-
-
-_PART = Found("part", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,16 @@ class Rules:
     safe_mode: bool
     limits: Limits
     sizes: frozenset[int] = frozenset()
+    known: dict[Any, tuple[Any, Refusal | None]] = field(default_factory=dict, compare=False)
+    """What names stand for, and what is said of it: a file has the same few names many times."""
+
+    def verdict(self, named: Named) -> tuple[Any, Refusal | None]:
+        """What a name stands for, or `None`, and why it is refused, if it is."""
+        key = (named.module, named.class_name, named.registered_name, named.function, named.as_object)
+        if key not in self.known:
+            found = resolve(named, self.custom_objects)
+            self.known[key] = found, judge(named, found, self.custom_objects, self.safe_mode)
+        return self.known[key]
 
     @staticmethod
     def of(manifest: Manifest, custom_objects: Mapping[str, Any], safe_mode: bool, limits: Limits) -> Rules:
@@ -93,10 +103,16 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
         UnsafeError: if it holds code, or names files, and safe mode is on.
         UnregisteredError: naming every class and function that is not known here.
     """
+    if training["optimizers"] and rules.limits.objects != math.inf:
+        patterns.require_quick(manifest, path)
     nodes = structure["nodes"]
     count = len(structure["objects"]) + len(nodes)
     _require_count(count, f"{count:,}", rules.limits, path)
     _require_count(*_work_of_planning(structure), rules.limits, path)
+    known = [rules.verdict(_object_named(entry["class"], ""))[0] for entry in structure["objects"]]
+    unfolded = unfolding.largest(structure["objects"], [is_of_a_library(cls) for cls in known])
+    written_out = f"{unfolded:,.0f} if each is written out wherever it is held"
+    _require_count(unfolded / _PARTS_FOR_EACH, written_out, rules.limits, path)
     roots = Counter(root.path for root in manifest.roots)
     variables = [[variable.regularizer, variable.constraint] for variable in manifest.variables]
     found: list[Found] = []
@@ -107,17 +123,22 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
         found += _entry_problems(entry, record.path or "the model", rules)
     found += [problem for node in nodes for problem in _node_problems(node, rules)]
     found += [*_problems(training, "@compile", rules), *_problems(variables, "a variable", rules)]
-    parts = sum(problem is _PART for problem in found)
-    _require_count(parts / _PARTS_FOR_EACH, f"{parts:,} parts of configurations", rules.limits, path)
-    _raise(found, path)
+    parts = sum(problem.size for problem in found if problem.kind == "part")
+    arguments = configs.references([[node.get("args"), node.get("kwargs")] for node in nodes], "$keras")
+    extras = [entry["compile_arguments"] for entry in structure["objects"] if "compile_arguments" in entry]
+    parts += _values_in(training)
+    parts += sum(max(0, _values_in(value) - _FEW) for value in (*variables, *arguments, *extras))
+    _require_count(parts / _PARTS_FOR_EACH, f"{parts:,.0f} parts of configurations", rules.limits, path)
+    found += _too_long_lists(found, rules)
+    raise_all(found, path)
     if any(problem.kind == "hub" for problem in found):
         importlib.import_module(HUB)  # now every other name has passed, and this one is ours
-        audit_file(structure, training, manifest, rules, path)
+        audit_file(structure, training, manifest, replace(rules, known={}), path)
 
 
 def audit_object(entry: Mapping[str, Any], place: str, rules: Rules) -> None:
     """Checks an object once more that turned out to have to be made: now its class has to be known."""
-    _raise(list(_entry_problems({**entry, "found_at": []}, place, rules)), place)
+    raise_all(list(_entry_problems({**entry, "found_at": []}, place, rules)), place)
 
 
 def class_of(reference: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
@@ -138,8 +159,12 @@ def _require_count(count: float, shown: str, limits: Limits, path: str) -> None:
             path=path,
             expected=f"at most {limits.objects:,} objects and calls, and {_PARTS_FOR_EACH} parts for each",
             found=shown,
-            remedy=f"if you trust the file: limits=tiedio.Limits(objects={math.ceil(count)})",
+            remedy=f"if you trust the file: limits=tiedio.Limits(objects={_at_least(count)})",
         )
+
+
+def _at_least(count: float) -> str:
+    return str(math.ceil(count)) if math.isfinite(count) else "math.inf"
 
 
 def _work_of_planning(structure: Mapping[str, Any]) -> tuple[float, str]:
@@ -162,18 +187,20 @@ def _work_of_planning(structure: Mapping[str, Any]) -> tuple[float, str]:
 def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
     named = _object_named(entry["class"], place)
     config = entry.get("config")
-    found = resolve(named, rules.custom_objects)
+    found, refusal = rules.verdict(named)
     if found is None and entry["found_at"]:
         # Its owner's code makes it. If that does not, its class will have to be known: `audit_object`.
-        yield from (p for p in _config_problems(entry, place, rules) if p.kind not in ("unknown", "hub"))
+        # All but its configuration is revived in any case.
+        yield from _config_problems({name: value for name, value in entry.items() if name != "config"}, place, rules)
+        inside = _config_problems({"config": config}, place, rules)
+        yield from (p for p in inside if p.kind not in ("unknown", "hub"))
         return
-    refusal = judge(named, found, rules.custom_objects, rules.safe_mode)
     yield from _told(named, refusal)
     if entry["kind"] == "object" and found in (keras_api.Sequential, keras_api.Functional, keras_api.Model):
         yield Found("damaged", f"{named.title} as a single object", place)
     yield from _config_problems(entry, place, rules)
     if isinstance(config, dict) and (is_of_a_library(found) or waits_for_hub(named)):
-        yield from _file_problems(named, config, rules)
+        yield from _file_problems(named, spelled_out(config), rules)
 
 
 def _config_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
@@ -187,6 +214,26 @@ def _node_problems(node: Mapping[str, Any], rules: Rules) -> Iterator[Found]:
         if not node.get("input") and not _mentions(arguments, "$tensor"):
             yield Found("damaged", "a call without a tensor, which would run at once", f"a call of {node['operation']}")
         yield from _problems(arguments, f"a call of object {node['operation']}", rules)
+
+
+def _values_in(value: Any) -> int:
+    """How many values Keras looks at, one by one, in what it revives as a whole; it keeps containers twice."""
+    count = 0
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        count += 2 if isinstance(item, (list, dict)) else 1
+        stack.extend(item if isinstance(item, list) else item.values() if isinstance(item, dict) else ())
+    return count
+
+
+def _too_long_lists(found: list[Found], rules: Rules) -> Iterator[Found]:
+    """All lists that Keras makes of integers, together."""
+    assert rules.limits.integer is not None
+    total = sum(problem.size for problem in found if problem.kind == "list")
+    if total > rules.limits.integer:
+        texts = sorted({problem.text for problem in found if problem.kind == "list"})
+        yield Found("integer", f"{joined(texts[:3])} and more of them, all together", "the file")
 
 
 def _mentions(value: Any, key: str) -> bool:
@@ -206,47 +253,95 @@ def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
     """What is wrong in a value that is revived, found by an explicit stack."""
     limits = rules.limits
     assert limits.depth is not None
-    stack: list[tuple[Any, str, int, str]] = [(record, place, 0, "")]
+    assert limits.integer is not None
+    small = min(_SMALL, limits.integer)
+    stack: list[tuple[Any, str, int, str]] = [([record], place, 0, "")]  # containers only
     while stack:
         value, where, depth, key = stack.pop()
-        if isinstance(value, bool) or value is None or isinstance(value, (str, float)):
-            continue
-        if isinstance(value, int):
-            yield from _integer_problems(value, key, where, rules)
-            continue
-        if depth > limits.depth:
+        if depth > limits.depth + 1:
             yield Found("depth", f"more than {limits.depth:,} levels", where)
             return
-        if isinstance(value, list):
-            stack.extend((item, where, depth + 1, key) for item in value)
-            continue
-        value = spelled_out(value)
-        name = value.get("class_name")
-        inside = where
-        if isinstance(name, str) and ("config" in value or "module" in value):
-            config = value.get("config")
-            own = config.get("name") if isinstance(config, dict) else None
-            inside = own if isinstance(own, str) and own else where
-            yield from _named_problems(value, inside, rules)
-        # The key of a list, a tuple or a pair is that of the argument they are in.
-        stack.extend((item, inside, depth + 1, key if name.startswith("$") else name) for name, item in value.items())
+        items: Iterable[tuple[str, Any]]
+        if type(value) is list:
+            items = ((key, item) for item in value)
+        else:
+            value = spelled_out(value)
+            if "class_name" in value:
+                where, value = yield from _named_or_odd(value, where, rules)
+            if _mentions_in_keys(value):
+                yield Found("damaged", "a key that stands for something else", where)
+            # The key of a list, a tuple or a pair is that of the argument they are in.
+            items = ((key if name.startswith("$") else name, item) for name, item in value.items())
+        for name, item in items:
+            kind = type(item)
+            if kind is dict or kind is list:
+                stack.append((item, where, depth + 1, name))
+            elif kind is str:
+                if ">" in item:
+                    yield from _text_problems(item, where, rules)
+            elif kind is int and (not -small < item < small or name in _LISTS):
+                yield from _integer_problems(item, name, where, rules)
+
+
+def _named_or_odd(
+    value: dict[str, Any], where: str, rules: Rules
+) -> Generator[Found, None, tuple[str, dict[str, Any]]]:
+    """What is wrong with a dict that has a class's name; gives back its place, and what is left to be looked at."""
+    name = value["class_name"]
+    if not isinstance(name, str):
+        if "config" in value:  # Keras would go by another key
+            yield Found("damaged", f"{str(name)[:40]} for the name of a class", where)
+        return where, value
+    if "config" not in value and "module" not in value:
+        return where, value
+    config = value.get("config")
+    own = config.get("name") if isinstance(config, dict) else None
+    inside = own if isinstance(own, str) and own else where
+    yield from _named_problems(value, inside, rules)
+    if "config" in value:  # these are judged now; without it each text is one that Keras may look up
+        told = ("class_name", "registered_name", *(("config",) if name == "function" else ()))
+        value = {part: item for part, item in value.items() if part not in told or not isinstance(item, str)}
+    return inside, value
 
 
 def spelled_out(value: dict[str, Any]) -> dict[str, Any]:
     """A dict that is written as pairs, as the dict that it decodes to; keys that are no strings name nothing."""
-    key = next((one for one in _PAIRS if one in value), None)
-    pairs = value.get(key) if key is not None and len(value) == 1 else None
-    if not isinstance(pairs, list):
+    if len(value) != 1:
         return value
-    named = {p[0]: p[1] for p in pairs if isinstance(p, list) and len(p) == 2 and isinstance(p[0], str)}
-    rest = [p for p in pairs if not (isinstance(p, list) and len(p) == 2 and isinstance(p[0], str))]
-    return {**named, "$rest": rest}
+    key, pairs = next(iter(value.items()))
+    if key not in _PAIRS or not isinstance(pairs, list):
+        return value
+    named = {p[0]: p[1] for p in pairs if _is_named(p)}
+    return {**named, _REST: [p for p in pairs if not _is_named(p)]}
+
+
+def _is_named(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and not pair[0].startswith("$")
+
+
+def _mentions_in_keys(value: Mapping[str, Any]) -> bool:
+    """Whether a key among pairs is one that is revived: what it says then is not what was judged."""
+    rest = value.get(_REST)
+    if not rest:
+        return False
+    keys = [pair[0] for pair in rest if isinstance(pair, list) and pair]
+    return any(_mentions(keys, key) for key in ("$keras", "$object", "$variable", "$tensor", "$constant", "$shared"))
+
+
+def _text_problems(value: str, where: str, rules: Rules) -> Iterator[Found]:
+    """A text that is the name of something registered: Keras takes it for that, wherever it stands."""
+    if len(value) < _NAME:
+        named = Named(where, None, "function", value, value)
+        found, refusal = rules.verdict(named)
+        if found is not None:
+            yield from _told(named, refusal)
 
 
 def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
     """A part of a configuration that Keras would revive, and what is wrong with it."""
-    yield _PART
     name, config = value["class_name"], value.get("config")
+    if name == "__lambda__" or name in _VALUES:
+        yield PART
     if name == "__lambda__":
         if rules.safe_mode:
             yield Found("unsafe", "Python code (a lambda)", where)
@@ -264,10 +359,11 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
         _text(registered),
         config if name == "function" and isinstance(config, str) else None,
     )
-    found = resolve(named, rules.custom_objects)
-    yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
+    found, refusal = rules.verdict(named)
+    yield Found("part", "", size=weight(found))
+    yield from _told(named, refusal)
     if is_of_a_library(found) or waits_for_hub(named):
-        beside = sorted(value.keys() - _FIELDS - {"$rest"})
+        beside = sorted(value.keys() - _FIELDS - {_REST})
         if beside:
             yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
         if isinstance(config, dict):
@@ -294,63 +390,9 @@ def _integer_problems(value: int, key: str, where: str, rules: Rules) -> Iterato
     honest = key in _NO_SIZES or (value in rules.sizes and key not in _LISTS)
     if abs(value) > limit and not honest:
         yield Found("integer", f"{key or 'a number'} = {value:,} (at most {limit:,.0f})", where)
+    elif key in _LISTS:
+        yield Found("list", f"{key} = {value:,}", where, abs(value) * _LISTS[key])
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-# --- how it is told -----------------------------------------------------------------------------------
-
-
-def _raise(found: list[Found], path: str) -> None:
-    """Raises the one error that tells of all problems, what is most dangerous first."""
-    kinds = {problem.kind for problem in found}
-    unknown = sorted({problem.text for problem in found if problem.kind == "unknown"})
-    for kind, limit in (("depth", "depth"), ("integer", "integer")):
-        if kind in kinds:
-            raise LimitError(
-                f"a configuration goes beyond a limit ({kind})",
-                path=path,
-                expected="a configuration within limits that fit the size of the file",
-                found=_listed(found, kind),
-                remedy=f"if you trust the file: limits=tiedio.Limits({limit}=...)",
-            )
-    if "unsafe" in kinds:
-        raise UnsafeError(
-            "the file asks for what could run code or read other files",
-            path=path,
-            expected="no code, and no names of other files, in safe mode",
-            found=_listed(found, "unsafe") + (f"; not known here: {_joined(unknown)}" if unknown else ""),
-            remedy="use named, registered functions; or, if you trust the file, pass safe_mode=False",
-        )
-    for kind, what in (("misplaced", "a layer is written inside a configuration"), ("damaged", "a strange value")):
-        if kind in kinds:
-            raise FormatError(
-                what,
-                path=path,
-                expected="a structure as tiedio.save writes it",
-                found=_listed(found, kind),
-                remedy=DAMAGED,
-            )
-    if unknown:
-        raise UnregisteredError(
-            f"{len(unknown)} classes or functions are not known here"
-            if len(unknown) > 1
-            else "a class or function is not known here",
-            path=path,
-            expected="classes of Keras, registered ones, or ones passed as custom_objects",
-            found=_joined(unknown),
-            remedy="import the code that defines them and register them with"
-            " @keras.saving.register_keras_serializable(), or pass custom_objects={name: class}",
-        )
-
-
-def _listed(found: list[Found], kind: str) -> str:
-    texts = sorted({f"{problem.text} in {problem.where[:80]!r}" for problem in found if problem.kind == kind})
-    return _joined(texts)
-
-
-def _joined(texts: list[str]) -> str:
-    shown = [text if len(text) <= 200 else text[:199] + "…" for text in texts[:_SHOWN]]
-    return ", ".join(shown) + (f", and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")

@@ -16,6 +16,7 @@ from tiedio.manifest import Manifest
 # layer that they are given) and 2 tensors.
 _OPERATIONS, _OPERATIONS_FOR_EACH = 100, 2
 _TENSORS, _TENSORS_FOR_EACH = 10_000, 8
+_USES, _USES_FOR_EACH = 2_000, 8
 
 
 def meter_for(manifest: Manifest, structure: Mapping[str, Any], limits: Limits, path: str) -> Meter:
@@ -41,8 +42,9 @@ class Meter:
         self._most = {
             "operations": _OPERATIONS + _OPERATIONS_FOR_EACH * objects,
             "tensors": _TENSORS + _TENSORS_FOR_EACH * objects,
+            "uses": _USES + _USES_FOR_EACH * objects,
         }
-        self._operations = self._tensors = self._unlisted = self._drawn = 0
+        self._operations = self._tensors = self._uses = self._unlisted = self._drawn = 0
 
     def operation(self) -> None:
         """A layer or operation is going to be made."""
@@ -54,6 +56,12 @@ class Meter:
         """A symbolic tensor is going to be made."""
         self._tensors += 1
         if self._tensors > self._most["tensors"]:
+            self._refuse()
+
+    def use(self) -> None:
+        """A layer or operation is going to be called, or to be asked for its config."""
+        self._uses += 1
+        if self._uses > self._most["uses"]:
             self._refuse()
 
     def variable(self, shape: Sequence[int], dtype: str, waits: bool) -> None:
@@ -78,6 +86,7 @@ class Meter:
         for limit, most, made, what in (
             ("objects", self._most["operations"] * objects, self._operations, "layers than the file lists are made"),
             ("objects", self._most["tensors"] * objects, self._tensors, "outputs than the file has objects are made"),
+            ("objects", self._most["uses"] * objects, self._uses, "calls than the file has objects are made"),
             ("unlisted", limits.unlisted, self._unlisted, "bytes of variables than are in the file are made"),
             ("memory", limits.memory, self._drawn, "bytes than the file has are drawn by initializers"),
         ):

@@ -191,6 +191,8 @@ class Rebuilder:
         value = self.objects[child]
         if held is value:
             return
+        if steps[0][0] == "attribute" and steps[0][1] in keras_api.bookkeeping_names(holder):
+            raise self._error(owner, f"a layer for {steps[0][1]!r}, where Keras keeps records of its own")
         if slots.get(holder, steps[:-1]) is not slots.MISSING:
             slots.put(holder, steps, value)
 
