@@ -19,7 +19,17 @@ from tiedio import configs, keras_api
 from tiedio.errors import DAMAGED, FormatError, LimitError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest
-from tiedio.structure.allowed import HUB, Named, Refusal, file_arguments, is_of_a_library, judge, resolve, waits_for_hub
+from tiedio.structure.allowed import (
+    HUB,
+    Named,
+    Refusal,
+    file_arguments,
+    is_of_a_library,
+    judge,
+    names_a_library,
+    resolve,
+    waits_for_hub,
+)
 
 # What Keras revives from plain values under names that are no class's.
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"}  # fmt: skip
@@ -32,7 +42,7 @@ _PARTS_FOR_EACH = 16  # parts of configurations (initializers, policies, losses,
 _NO_SIZES = frozenset({
     "seed", "salt", "decay_steps", "first_decay_steps", "initial_decay_steps", "warmup_steps", "boundaries",
     "transition_steps", "ema_overwrite_frequency", "gradient_accumulation_steps", "dynamic_growth_steps",
-    "max_tokens", "num_bins",
+    "max_tokens", "num_bins", "vocabulary", "mask_value", "mask_token", "oov_token",
 })  # fmt: skip
 # Integers from which a constructor or a call of Keras makes a Python list at once: how much less of them is allowed.
 _LISTS = {"num_thresholds": 10, "ngrams": 1_000, "indices_or_sections": 100, "num_oov_indices": 10}
@@ -62,18 +72,20 @@ class Rules:
         safe_mode: whether code in the file, and what reads other files, is refused.
         limits: what a file of this size may ask for.
         sizes: sides of the tensors in the file: an integer that is one of them is no lie.
+        foreign: registered names of what the file has from outside of Keras.
     """
 
     custom_objects: Mapping[str, Any]
     safe_mode: bool
     limits: Limits
     sizes: frozenset[int] = frozenset()
+    foreign: frozenset[str] = frozenset()
 
     @staticmethod
     def of(manifest: Manifest, custom_objects: Mapping[str, Any], safe_mode: bool, limits: Limits) -> Rules:
         """The rules for a file with this manifest; a tensor without items may claim any side."""
         sides = frozenset(side for spec in manifest.tensors if 0 not in spec.shape for side in spec.shape)
-        return Rules(custom_objects, safe_mode, limits, sides)
+        return Rules(custom_objects, safe_mode, limits, sides, frozenset(manifest.custom))
 
 
 def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, rules: Rules, path: str) -> None:
@@ -163,21 +175,22 @@ def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Itera
     named = _object_named(entry["class"], place)
     config = entry.get("config")
     found = resolve(named, rules.custom_objects)
-    if found is None and entry["found_at"]:
-        # Its owner's code makes it. If that does not, its class will have to be known: `audit_object`.
-        yield from (p for p in _config_problems(entry, place, rules) if p.kind not in ("unknown", "hub"))
-        return
-    refusal = judge(named, found, rules.custom_objects, rules.safe_mode)
-    yield from _told(named, refusal)
+    if found is not None or not entry["found_at"]:
+        yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
     if entry["kind"] == "object" and found in (keras_api.Sequential, keras_api.Functional, keras_api.Model):
         yield Found("damaged", f"{named.title} as a single object", place)
-    yield from _config_problems(entry, place, rules)
+    # If its owner's code makes it, nothing revives its config; if that does not, it is looked at again: `audit_object`.
+    passed = () if not entry["found_at"] else ("unknown", "hub") if found is None else ("unknown",)
+    plans = not (is_of_a_library(found) or names_a_library(named))
+    yield from (p for p in _problems(config, place, rules, plans=plans) if p.kind not in passed)
+    yield from _fact_problems(entry, place, rules)
     if isinstance(config, dict) and (is_of_a_library(found) or waits_for_hub(named)):
         yield from _file_problems(named, config, rules)
 
 
-def _config_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
-    skipped = ("class", "held", "found_at", "layers", "operations", "nodes", "seeds")
+def _fact_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
+    """What is wrong in all that is revived for an object beside its configuration."""
+    skipped = ("class", "config", "held", "found_at", "layers", "operations", "nodes", "seeds")
     yield from _problems({key: value for key, value in entry.items() if key not in skipped}, place, rules)
 
 
@@ -202,8 +215,16 @@ def _mentions(value: Any, key: str) -> bool:
     return False
 
 
-def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
-    """What is wrong in a value that is revived, found by an explicit stack."""
+def _problems(record: Any, place: str, rules: Rules, *, plans: bool = False) -> Iterator[Found]:
+    """What is wrong in a value that is revived, found by an explicit stack.
+
+    Args:
+        record: the value.
+        place: where it is, for errors.
+        rules: what it is checked by.
+        plans: whether layers may be written in it: it is the configuration of a user's class, of which nothing but
+            that class's own code makes anything.
+    """
     limits = rules.limits
     assert limits.depth is not None
     stack: list[tuple[Any, str, int, str]] = [(record, place, 0, "")]
@@ -227,7 +248,7 @@ def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
             config = value.get("config")
             own = config.get("name") if isinstance(config, dict) else None
             inside = own if isinstance(own, str) and own else where
-            yield from _named_problems(value, inside, rules)
+            yield from _named_problems(value, inside, rules, plans)
         # The key of a list, a tuple or a pair is that of the argument they are in.
         stack.extend((item, inside, depth + 1, key if name.startswith("$") else name) for name, item in value.items())
 
@@ -243,7 +264,7 @@ def spelled_out(value: dict[str, Any]) -> dict[str, Any]:
     return {**named, "$rest": rest}
 
 
-def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
+def _named_problems(value: Mapping[str, Any], where: str, rules: Rules, plans: bool) -> Iterator[Found]:
     """A part of a configuration that Keras would revive, and what is wrong with it."""
     yield _PART
     name, config = value["class_name"], value.get("config")
@@ -264,10 +285,12 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
         _text(registered),
         config if name == "function" and isinstance(config, str) else None,
     )
-    found = resolve(named, rules.custom_objects)
-    yield from _told(named, judge(named, found, rules.custom_objects, rules.safe_mode))
+    found = resolve(named, rules.custom_objects, rules.foreign)
+    refusal = judge(named, found, rules.custom_objects, rules.safe_mode)
+    is_plan = plans and refusal is not None and refusal.kind == "misplaced" and not issubclass(found, keras_api.Model)
+    yield from _told(named, None if is_plan else refusal)
     if is_of_a_library(found) or waits_for_hub(named):
-        beside = sorted(value.keys() - _FIELDS - {"$rest"})
+        beside = sorted(value.keys() - _FIELDS - {"$rest"} - ({"build_config"} if is_plan else set()))
         if beside:
             yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
         if isinstance(config, dict):
