@@ -54,6 +54,42 @@ def test_a_function_of_ones_own_is_never_taken_for_keras_s_of_the_same_name(
     assert loaded.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
 
 
+class Unregistered(layers.Layer):
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+
+def test_what_a_scope_of_keras_knows_is_what_comes_back(tmp_path: Path) -> None:
+    model = sequential(Unregistered(), layers.Dense(6), loss=dice)
+    model.fit(X, Y, verbose=0)
+    tiedio.save(model, tmp_path / "model.safetensors")
+    with keras.saving.custom_object_scope({"dice": dice, "Unregistered": Unregistered}):
+        loaded = tiedio.load(tmp_path / "model.safetensors")
+    assert type(loaded.layers[0]) is Unregistered
+    assert loaded.loss is dice
+    assert loaded.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+
+
+@tiedio.serializable(package="third_review")
+class Applies(layers.Layer):
+    def __init__(self, function: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.function = function
+
+    def call(self, x: Any) -> Any:
+        return self.function(x, 0.0 * x)
+
+
+def test_a_function_that_a_serializable_class_takes_is_the_one_that_was_passed(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((6,)), Applies(mean_absolute_error)])
+    tiedio.save(model, tmp_path / "model.safetensors")
+    with pytest.raises(UnregisteredError, match="mean_absolute_error"):
+        tiedio.load(tmp_path / "model.safetensors")
+    own = {"mean_absolute_error": mean_absolute_error}
+    loaded = tiedio.load(tmp_path / "model.safetensors", custom_objects=own)
+    assert loaded.layers[0].function is mean_absolute_error
+
+
 def test_keras_s_own_functions_come_back_by_name() -> None:
     assert_round_trip(sequential(layers.Dense(6), loss=keras.losses.dice, metrics=[keras.losses.huber]), X, Y)
 
@@ -193,6 +229,27 @@ def test_a_deque_that_grew_by_hand_comes_back(tmp_path: Path) -> None:
     loaded = tiedio.load(tmp_path / "model.safetensors")
     assert len(loaded.held) == 2
     assert loaded.held[1] is loaded.held[0] is loaded.first
+
+
+# --- values that wait ---------------------------------------------------------------------------------------
+
+
+@register
+class Reuses(layers.Layer):
+    """Fills one buffer again and again, and reads what a weight got of it when it was made."""
+
+    def build(self, shape: Any) -> None:
+        buffer = np.ones(6)
+        self.scale = self.add_weight(shape=(6,), initializer=keras.initializers.Constant(buffer), name="scale")
+        buffer[:] = 7.0
+        self.total = float(np.sum(self.scale.numpy()))
+
+    def call(self, x: Any) -> Any:
+        return x * self.scale * self.total
+
+
+def test_an_array_in_an_initializer_may_be_used_again() -> None:
+    assert_round_trip(sequential(Reuses(), layers.Dense(6)), X, Y)
 
 
 # --- limits and texts ---------------------------------------------------------------------------------------

@@ -185,7 +185,9 @@ def _value_of(initializer: Any) -> Zeros | None:
         return None
     if isinstance(initializer, (RandomInitializer, keras.initializers.Zeros)):
         return _active.zeros
-    return functools.partial(_constant_of, initializer) if type(initializer) in _CONSTANTS else None
+    # A list or an array in it may be changed before somebody asks.
+    fixed = type(initializer) in _CONSTANTS and not hasattr(getattr(initializer, "value", 0.0), "__len__")
+    return functools.partial(_constant_of, initializer) if fixed else None
 
 
 def _constant_of(initializer: Any, shape: Any, dtype: str) -> Any:
