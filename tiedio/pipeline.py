@@ -319,7 +319,8 @@ def _restore(
         filled = {} if read is None else _fill_early(of_model, variables, read, share)
         trained = training.NOTHING
         if compile:
-            training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
+            with keras_api.knowing(rules.custom_objects):  # a class's own hook revives what it is handed itself
+                training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
             variables |= training.restore_facts(walk, of_optimizer, revive)
             trained = training.describe_training(walk)
             optimizers.require_equal(trained.optimizers, manifest.optimizers)

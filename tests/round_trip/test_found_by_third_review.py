@@ -90,6 +90,33 @@ def test_a_function_that_a_serializable_class_takes_is_the_one_that_was_passed(t
     assert loaded.layers[0].function is mean_absolute_error
 
 
+@register
+class Hooked(keras.Model):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.dense = layers.Dense(6)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+    def get_compile_config(self) -> Any:
+        return super().get_compile_config()
+
+    def compile_from_config(self, config: Any) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+
+def test_a_hook_of_a_class_s_own_finds_the_function_that_was_passed(tmp_path: Path) -> None:
+    model = Hooked()
+    model(X)
+    model.compile("sgd", dice, metrics=[dice])
+    model.fit(X, Y, verbose=0)
+    tiedio.save(model, tmp_path / "model.safetensors")
+    loaded = tiedio.load(tmp_path / "model.safetensors", custom_objects={"dice": dice})
+    assert loaded.loss is dice
+    assert loaded.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+
+
 def test_keras_s_own_functions_come_back_by_name() -> None:
     assert_round_trip(sequential(layers.Dense(6), loss=keras.losses.dice, metrics=[keras.losses.huber]), X, Y)
 
