@@ -209,13 +209,14 @@ def restore(
     Raises:
         LimitError, UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
-    if keras_api.get_global("stateless_scope") is not None:
+    stateless = keras_api.get_global("stateless_scope") is not None
+    if stateless or keras_api.is_tracing():
         raise RebuildError(
-            "a model cannot be made inside a keras.StatelessScope",
+            f"a model cannot be made inside a {'keras.StatelessScope' if stateless else 'tf.function'}",
             path=parsed.path,
             expected="a call outside of it",
-            found="a scope that is open in this thread",
-            remedy="load, save or clone before the scope is entered",
+            found="a scope that is open in this thread" if stateless else "a function that is being traced",
+            remedy="load, save or clone before it is entered",
         )
     meter = meter_for(parsed.manifest, parsed.structure, rules.limits, parsed.path)
     try:

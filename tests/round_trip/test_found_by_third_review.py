@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import tiedio
-from tiedio.errors import LimitError, ModelError, UnregisteredError, UnsafeError
+from tiedio.errors import LimitError, ModelError, RebuildError, UnregisteredError, UnsafeError
 from tiedio.testing import assert_round_trip
 
 register = keras.saving.register_keras_serializable(package="third_review")
@@ -326,3 +327,10 @@ def test_the_remedy_for_a_class_that_makes_many_layers_helps(tmp_path: Path) -> 
     with pytest.raises(LimitError, match=r"tiedio\.Limits\(objects=math\.inf\)"):
         tiedio.load(path)
     assert tiedio.load(path, limits=tiedio.Limits(objects=float("inf"))).built
+
+
+def test_inside_a_function_that_is_traced_load_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    tiedio.save(sequential(layers.BatchNormalization(), layers.Dense(6)), path)
+    with pytest.raises(RebuildError, match=r"tf\.function"):
+        tf.function(lambda: tiedio.load(path), autograph=False)()

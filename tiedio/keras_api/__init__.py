@@ -53,7 +53,7 @@ from tiedio.keras_api.configs import (
     set_global,
     stamped,
 )
-from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to_all, without_values
+from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to_all, is_tracing, without_values
 from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
@@ -175,6 +175,7 @@ __all__ = [
     "deferral_of",
     "give_storage",
     "give_storage_to_all",
+    "is_tracing",
     "without_values",
     "seeds_drawn_from",
     "is_alone",

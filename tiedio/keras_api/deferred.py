@@ -204,6 +204,15 @@ def _can_wait(variable: Any) -> bool:
     return type(variable)._initialize is backend.Variable._initialize and not tf.distribute.has_strategy()
 
 
+def is_tracing() -> bool:
+    """Whether a function of TensorFlow is being traced: what is computed now has no value."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
 def _device() -> str:
     """The device of the innermost `tf.device` block, or nothing; there is no public way to ask (TensorFlow 2.21)."""
     from tensorflow.python.eager import context

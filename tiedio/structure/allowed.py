@@ -87,7 +87,7 @@ def resolve(named: Named, custom_objects: Mapping[str, Any], foreign: Collection
     name = named.function if named.class_name == "function" else named.registered_name
     if name is not None:
         # What the caller passed comes first, as where it is revived.
-        found = custom_objects.get(name) or keras_api.keras.saving.get_registered_object(name)
+        found = custom_objects.get(name) or keras_api.keras.saving.get_registered_object(name, custom_objects={})
         if found is not None:
             return found
     if _package(named.module) not in (*LIBRARIES, "builtins"):
