@@ -209,13 +209,14 @@ def restore(
     Raises:
         LimitError, UnregisteredError, UnsafeError, RebuildError, MismatchError: as `tiedio.load` says.
     """
-    if keras_api.get_global("stateless_scope") is not None:
+    stateless = keras_api.get_global("stateless_scope") is not None
+    if stateless or keras_api.is_tracing():
         raise RebuildError(
-            "a model cannot be made inside a keras.StatelessScope",
+            f"a model cannot be made inside a {'keras.StatelessScope' if stateless else 'tf.function'}",
             path=parsed.path,
             expected="a call outside of it",
-            found="a scope that is open in this thread",
-            remedy="load, save or clone before the scope is entered",
+            found="a scope that is open in this thread" if stateless else "a function that is being traced",
+            remedy="load, save or clone before it is entered",
         )
     meter = meter_for(parsed.manifest, parsed.structure, rules.limits, parsed.path)
     try:
@@ -318,7 +319,8 @@ def _restore(
         filled = {} if read is None else _fill_early(of_model, variables, read, share)
         trained = training.NOTHING
         if compile:
-            training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
+            with keras_api.knowing(rules.custom_objects):  # a class's own hook revives what it is handed itself
+                training.compile_again(objects, compiled, manifest.optimizers, variables, revive, rebuilder.plainly)
             variables |= training.restore_facts(walk, of_optimizer, revive)
             trained = training.describe_training(walk)
             optimizers.require_equal(trained.optimizers, manifest.optimizers)

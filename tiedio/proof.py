@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from tiedio import keras_api, moments, plain, session, strict_json, training, values
+from tiedio import hooks, keras_api, moments, plain, session, strict_json, training, values
+from tiedio.allowance import Allowance
 from tiedio.container.single import as_bytes
 from tiedio.custom import custom_objects_of, lambdas_of
-from tiedio.errors import LimitError, ModelError, TiedioError
+from tiedio.errors import FormatError, LimitError, ModelError, TiedioError
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.limits import Limits
 from tiedio.manifest import Manifest
@@ -21,6 +23,9 @@ from tiedio.slots import Walk
 from tiedio.structure import hidden
 from tiedio.structure.audit import Rules, audit_file
 from tiedio.structure.table import tabulate
+
+_MOST_FOR_EACH = 500  # bytes that a character of a text may take in memory, at the very most
+_BY_HAND = "let the class's own code and get_config make what was set by hand"
 
 
 class MovedError(Exception):
@@ -70,11 +75,31 @@ def _beyond_limits(snapshot: Snapshot, metadata: Mapping[str, str], restored: Re
     limits = Limits().for_file(size)
     rules = Rules.of(manifest, custom_objects_of(snapshot.walk), safe_mode=False, limits=limits)
     try:
+        _parse_within(limits, size, snapshot, metadata)
         audit_file(json.loads(metadata[STRUCTURE_KEY]), json.loads(metadata[TRAINING_KEY]), manifest, rules, "the file")
     except LimitError as error:
         return error
     assert restored.meter is not None
     return restored.meter.beyond(limits)
+
+
+def _parse_within(limits: Limits, size: int, snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
+    """Raises `LimitError` if a reader of the file would not parse its texts without higher limits."""
+    assert limits.memory is not None
+    texts = sum(map(len, metadata.values()))
+    stored = [one for one in snapshot.manifest.stored if one.hook == "vocabulary"]
+    texts += sum(math.prod(one.shape) for one in stored)
+    if texts * _MOST_FOR_EACH <= limits.memory:
+        return
+    table = {tensor.name: {"dtype": tensor.dtype, "shape": tensor.shape} for tensor in snapshot.manifest.tensors}
+    header = strict_json.dumps({"__metadata__": dict(metadata), **table}).encode()
+    allowance = Allowance.of(limits, size)
+    allowance.take_header(header, "the file")
+    allowance.taken = sum(map(sys.getsizeof, metadata.values()))
+    manifest = Manifest.from_json(metadata[MANIFEST_KEY], "the file", allowance)
+    Parsed.of(manifest, metadata[STRUCTURE_KEY], metadata[TRAINING_KEY], "the file", allowance)
+    number = dict.fromkeys((one.object for one in stored), 0)
+    hooks.vocabularies_of(stored, number, lambda one: snapshot.sources[one.tensor], Allowance.of(limits, 0))
 
 
 def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> Restored:
@@ -104,7 +129,8 @@ def prove(snapshot: Snapshot, metadata: Mapping[str, str]) -> Restored:
             path=error.path or "the model",
             expected=error.expected,
             found=error.found,
-            remedy=error.remedy or "let the class's own code and get_config make what was set by hand",
+            # A `FormatError` speaks of a damaged file, and there is none yet.
+            remedy=_BY_HAND if isinstance(error, FormatError) else error.remedy or _BY_HAND,
         ) from error
 
 

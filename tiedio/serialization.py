@@ -124,7 +124,7 @@ def _give_config(cls: Any) -> None:
         """Makes the object from its constructor's arguments."""
         if all(key in config for key in _FUNCTIONAL_KEYS):
             return super(cls, kind).from_config(config, custom_objects)
-        with keras_api.keras.saving.custom_object_scope(custom_objects or {}):
+        with keras_api.knowing(custom_objects or {}):
             arguments = {name: _revived(item) for name, item in config.items()}
         if "dtype" in arguments:
             arguments["dtype"] = keras_api.plain_policy(arguments["dtype"])

@@ -45,6 +45,7 @@ from tiedio.keras_api.configs import (
     global_attribute,
     has_drawn_seed,
     is_stamping,
+    knowing,
     known_objects,
     names_a_layer,
     plain_policy,
@@ -52,7 +53,7 @@ from tiedio.keras_api.configs import (
     set_global,
     stamped,
 )
-from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to_all, without_values
+from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to_all, is_tracing, without_values
 from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
@@ -159,6 +160,7 @@ __all__ = [
     "is_stamping",
     "base_config",
     "plain_policy",
+    "knowing",
     "known_objects",
     "living",
     "deserialize",
@@ -173,6 +175,7 @@ __all__ = [
     "deferral_of",
     "give_storage",
     "give_storage_to_all",
+    "is_tracing",
     "without_values",
     "seeds_drawn_from",
     "is_alone",

@@ -102,9 +102,17 @@ def known_objects(objects: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def knowing(custom_objects: Mapping[str, Any]) -> Iterator[None]:
+    """A scope that knows these custom objects, and those of scopes around it: Keras's own hides them."""
+    outer = global_state.get_global_attribute("custom_objects_scope_dict") or {}
+    with keras.saving.custom_object_scope({**outer, **custom_objects}):
+        yield
+
+
 def deserialize(config: Any, custom_objects: dict[str, Any], safe_mode: bool) -> Any:
     """`keras.saving.deserialize_keras_object` under the caller's custom objects and safe mode."""
-    with keras.saving.custom_object_scope(custom_objects), SafeModeScope(safe_mode):
+    with knowing(custom_objects), SafeModeScope(safe_mode):
         made = keras.saving.deserialize_keras_object(
             _outside(config), custom_objects=custom_objects, safe_mode=safe_mode
         )

@@ -185,7 +185,9 @@ def _value_of(initializer: Any) -> Zeros | None:
         return None
     if isinstance(initializer, (RandomInitializer, keras.initializers.Zeros)):
         return _active.zeros
-    return functools.partial(_constant_of, initializer) if type(initializer) in _CONSTANTS else None
+    # A list or an array in it may be changed before somebody asks.
+    fixed = type(initializer) in _CONSTANTS and not hasattr(getattr(initializer, "value", 0.0), "__len__")
+    return functools.partial(_constant_of, initializer) if fixed else None
 
 
 def _constant_of(initializer: Any, shape: Any, dtype: str) -> Any:
@@ -200,6 +202,15 @@ def _can_wait(variable: Any) -> bool:
 
     # A strategy makes variables of its own, and a class's own `_initialize` may do anything.
     return type(variable)._initialize is backend.Variable._initialize and not tf.distribute.has_strategy()
+
+
+def is_tracing() -> bool:
+    """Whether a function of TensorFlow is being traced: what is computed now has no value."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
 
 
 def _device() -> str:

@@ -20,6 +20,9 @@ from tiedio.slots.walking import (
     own_attributes,
 )
 
+_TAKES: dict[str, type | tuple[type, ...]] = {"index": (list, tuple, deque), "key": dict, "member": set}
+_EXPECTED = {"index": "a list that takes it", "key": "a dict that takes it", "member": "a set that takes it"}
+
 
 def locate(owner: Any, segments: list[str]) -> tuple[Step, ...] | None:
     """The steps that a path's last segments stand for at `owner`, for a place that may not be there yet."""
@@ -93,6 +96,10 @@ def _is_new_and_a_method(container: Any, name: str) -> bool:
     return name not in attributes_of(container) and callable(inspect.getattr_static(type(container), name, None))
 
 
+def _takes(container: Any, kind: str) -> bool:
+    return isinstance(container, _TAKES.get(kind, object))
+
+
 def put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
     """Makes `owner` hold `value` at the end of `steps`; the owner's tracker learns of it, its order does not.
 
@@ -112,12 +119,12 @@ def _put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
     container = arrays.unwrapped(get(owner, above))
     if kind == "store":
         return
-    if container is MISSING:
+    if container is MISSING or not _takes(container, kind):
         raise ModelError(
             "there is no such place in the rebuilt model",
-            path=str(steps),
-            expected="a container that takes it",
-            found="nothing",
+            path="/".join(str(step) for _, step in steps),
+            expected=_EXPECTED.get(kind, "an object that has it"),
+            found="nothing" if container is MISSING else type(container).__name__,
             remedy="let the class's own code make this place",
         )
     if kind == "attribute" and (is_special(key) or _is_new_and_a_method(container, key)):
@@ -140,6 +147,8 @@ def _put(owner: Any, steps: tuple[Step, ...], value: Any) -> None:
             list.__setitem__(container, key, value)  # no weight of its own, so nothing for the tracker
         elif key < len(container):
             container[key] = value
+        elif isinstance(container, deque):
+            container.append(value)
         else:
             list.append(container, value)
     elif kind == "key":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ _RUNS_OTHER_FILES = {
 _FILES = frozenset(
     {"vocabulary", "merges", "proto", "filepath", "path", "file", "filename", "url", "preset", "directory"}
 )
+# Arguments that are text and nothing else, whatever it looks like.
+_WORDS = frozenset({"name", "oov_token", "mask_token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,27 @@ class Refusal:
     why: str = ""
 
 
-def resolve(named: Named, custom_objects: Mapping[str, Any]) -> Any:
+def resolve(named: Named, custom_objects: Mapping[str, Any], foreign: Collection[str] = ()) -> Any:
     """What a name stands for, or `None`; whatever it is, it need not be allowed.
 
     A class is looked up by its registered name and a function by its own, as Keras does.
+
+    Args:
+        named: the name.
+        custom_objects: what the caller passed, by name.
+        foreign: names of functions that are not Keras's own, though Keras may have one of the name.
     """
     name = named.function if named.class_name == "function" else named.registered_name
     if name is not None:
-        found = keras_api.keras.saving.get_registered_object(name, custom_objects=dict(custom_objects))
+        # What the caller passed comes first, as where it is revived.
+        given = custom_objects.get(name)
+        found = keras_api.keras.saving.get_registered_object(name, custom_objects={}) if given is None else given
         if found is not None:
             return found
     if _package(named.module) not in (*LIBRARIES, "builtins"):
         return None
     if named.class_name == "function":
-        return _public_function(named)
+        return None if name in foreign else _public_function(named)
     public = keras_api.public_symbol(f"{named.module}.{named.class_name}")
     if isinstance(public, type):
         return public
@@ -153,6 +162,11 @@ def is_of_a_library(found: Any) -> bool:
     return _package(getattr(found, "__module__", None)) in LIBRARIES
 
 
+def names_a_library(named: Named) -> bool:
+    """Whether a name claims to be of one of those libraries."""
+    return _package(named.module) in LIBRARIES
+
+
 def waits_for_hub(named: Named) -> bool:
     """Whether a name may be one of KerasHub's, which is not imported yet."""
     if HUB in sys.modules or (named.function is not None and named.function not in _REGISTERED_FUNCTIONS):
@@ -171,5 +185,5 @@ def _hub_parts() -> tuple[type, ...]:
 
 def file_arguments(config: Mapping[str, Any]) -> list[str]:
     """The arguments of a class of Keras or KerasHub that name a file or an address."""
-    texts = {name: value for name, value in config.items() if isinstance(value, str)}
+    texts = {name: value for name, value in config.items() if isinstance(value, str) and name not in _WORDS}
     return sorted(name for name, value in texts.items() if name in _FILES or "://" in value)

@@ -27,6 +27,7 @@ from tiedio.structure.allowed import (
     file_arguments,
     is_of_a_library,
     judge,
+    names_a_library,
     resolve,
     waits_for_hub,
     weight,
@@ -47,7 +48,7 @@ _PARTS_FOR_EACH = 16  # parts of configurations (initializers, policies, losses,
 _NO_SIZES = frozenset({
     "seed", "salt", "decay_steps", "first_decay_steps", "initial_decay_steps", "warmup_steps", "boundaries",
     "transition_steps", "ema_overwrite_frequency", "gradient_accumulation_steps", "dynamic_growth_steps",
-    "max_tokens", "num_bins",
+    "max_tokens", "num_bins", "vocabulary", "mask_value", "mask_token", "oov_token",
 })  # fmt: skip
 # Integers from which a constructor or a call of Keras makes a Python list at once: how much less of them is allowed.
 _LISTS = {"num_thresholds": 10, "ngrams": 1_000, "indices_or_sections": 100, "num_oov_indices": 10}
@@ -62,12 +63,14 @@ class Rules:
         safe_mode: whether code in the file, and what reads other files, is refused.
         limits: what a file of this size may ask for.
         sizes: sides of the tensors in the file: an integer that is one of them is no lie.
+        foreign: registered names of what the file has from outside of Keras.
     """
 
     custom_objects: Mapping[str, Any]
     safe_mode: bool
     limits: Limits
     sizes: frozenset[int] = frozenset()
+    foreign: frozenset[str] = frozenset()
     known: dict[Any, tuple[Any, Refusal | None]] = field(default_factory=dict, compare=False)
     """What names stand for, and what is said of it: a file has the same few names many times."""
 
@@ -75,7 +78,7 @@ class Rules:
         """What a name stands for, or `None`, and why it is refused, if it is."""
         key = (named.module, named.class_name, named.registered_name, named.function, named.as_object)
         if key not in self.known:
-            found = resolve(named, self.custom_objects)
+            found = resolve(named, self.custom_objects, self.foreign)
             self.known[key] = found, judge(named, found, self.custom_objects, self.safe_mode)
         return self.known[key]
 
@@ -83,7 +86,7 @@ class Rules:
     def of(manifest: Manifest, custom_objects: Mapping[str, Any], safe_mode: bool, limits: Limits) -> Rules:
         """The rules for a file with this manifest; a tensor without items may claim any side."""
         sides = frozenset(side for spec in manifest.tensors if 0 not in spec.shape for side in spec.shape)
-        return Rules(custom_objects, safe_mode, limits, sides)
+        return Rules(custom_objects, safe_mode, limits, sides, frozenset(manifest.custom))
 
 
 def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, rules: Rules, path: str) -> None:
@@ -188,23 +191,22 @@ def _entry_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Itera
     named = _object_named(entry["class"], place)
     config = entry.get("config")
     found, refusal = rules.verdict(named)
-    if found is None and entry["found_at"]:
-        # Its owner's code makes it. If that does not, its class will have to be known: `audit_object`.
-        # All but its configuration is revived in any case.
-        yield from _config_problems({name: value for name, value in entry.items() if name != "config"}, place, rules)
-        inside = _config_problems({"config": config}, place, rules)
-        yield from (p for p in inside if p.kind not in ("unknown", "hub"))
-        return
-    yield from _told(named, refusal)
+    if found is not None or not entry["found_at"]:
+        yield from _told(named, refusal)
     if entry["kind"] == "object" and found in (keras_api.Sequential, keras_api.Functional, keras_api.Model):
         yield Found("damaged", f"{named.title} as a single object", place)
-    yield from _config_problems(entry, place, rules)
+    # If its owner's code makes it, nothing revives its config; if that does not, it is looked at again: `audit_object`.
+    passed = () if not entry["found_at"] else ("unknown", "hub") if found is None else ("unknown",)
+    plans = not (is_of_a_library(found) or names_a_library(named))
+    yield from (p for p in _problems(config, place, rules, plans=plans) if p.kind not in passed)
+    yield from _fact_problems(entry, place, rules)
     if isinstance(config, dict) and (is_of_a_library(found) or waits_for_hub(named)):
         yield from _file_problems(named, spelled_out(config), rules)
 
 
-def _config_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
-    skipped = ("class", "held", "found_at", "layers", "operations", "nodes", "seeds")
+def _fact_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterator[Found]:
+    """What is wrong in all that is revived for an object beside its configuration."""
+    skipped = ("class", "config", "held", "found_at", "layers", "operations", "nodes", "seeds")
     yield from _problems({key: value for key, value in entry.items() if key not in skipped}, place, rules)
 
 
@@ -249,8 +251,16 @@ def _mentions(value: Any, key: str) -> bool:
     return False
 
 
-def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
-    """What is wrong in a value that is revived, found by an explicit stack."""
+def _problems(record: Any, place: str, rules: Rules, *, plans: bool = False) -> Iterator[Found]:
+    """What is wrong in a value that is revived, found by an explicit stack.
+
+    Args:
+        record: the value.
+        place: where it is, for errors.
+        rules: what it is checked by.
+        plans: whether layers may be written in it: it is the configuration of a user's class, of which nothing but
+            that class's own code makes anything.
+    """
     limits = rules.limits
     assert limits.depth is not None
     assert limits.integer is not None
@@ -267,7 +277,7 @@ def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
         else:
             value = spelled_out(value)
             if "class_name" in value:
-                where, value = yield from _named_or_odd(value, where, rules)
+                where, value = yield from _named_or_odd(value, where, rules, plans)
             if _mentions_in_keys(value):
                 yield Found("damaged", "a key that stands for something else", where)
             # The key of a list, a tuple or a pair is that of the argument they are in.
@@ -284,7 +294,7 @@ def _problems(record: Any, place: str, rules: Rules) -> Iterator[Found]:
 
 
 def _named_or_odd(
-    value: dict[str, Any], where: str, rules: Rules
+    value: dict[str, Any], where: str, rules: Rules, plans: bool
 ) -> Generator[Found, None, tuple[str, dict[str, Any]]]:
     """What is wrong with a dict that has a class's name; gives back its place, and what is left to be looked at."""
     name = value["class_name"]
@@ -297,7 +307,7 @@ def _named_or_odd(
     config = value.get("config")
     own = config.get("name") if isinstance(config, dict) else None
     inside = own if isinstance(own, str) and own else where
-    yield from _named_problems(value, inside, rules)
+    yield from _named_problems(value, inside, rules, plans)
     if "config" in value:  # these are judged now; without it each text is one that Keras may look up
         told = ("class_name", "registered_name", *(("config",) if name == "function" else ()))
         value = {part: item for part, item in value.items() if part not in told or not isinstance(item, str)}
@@ -337,7 +347,7 @@ def _text_problems(value: str, where: str, rules: Rules) -> Iterator[Found]:
             yield from _told(named, refusal)
 
 
-def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Iterator[Found]:
+def _named_problems(value: Mapping[str, Any], where: str, rules: Rules, plans: bool) -> Iterator[Found]:
     """A part of a configuration that Keras would revive, and what is wrong with it."""
     name, config = value["class_name"], value.get("config")
     if name == "__lambda__" or name in _VALUES:
@@ -361,9 +371,10 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules) -> Itera
     )
     found, refusal = rules.verdict(named)
     yield Found("part", "", size=weight(found))
-    yield from _told(named, refusal)
+    is_plan = plans and refusal is not None and refusal.kind == "misplaced" and not issubclass(found, keras_api.Model)
+    yield from _told(named, None if is_plan else refusal)
     if is_of_a_library(found) or waits_for_hub(named):
-        beside = sorted(value.keys() - _FIELDS - {_REST})
+        beside = sorted(value.keys() - _FIELDS - {_REST} - ({"build_config"} if is_plan else set()))
         if beside:
             yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
         if isinstance(config, dict):

@@ -91,12 +91,13 @@ class Meter:
             ("memory", limits.memory, self._drawn, "bytes than the file has are drawn by initializers"),
         ):
             if most is not None and made > most:
+                raised = "math.inf" if limit == "objects" else "..."  # a number of objects does not count for these
                 return LimitError(
                     f"far more {what}",
                     path=self._path,
                     expected=f"what fits the size of the file: at most {most:,}",
                     found=f"{made:,}",
-                    remedy=f"if you trust the file: limits=tiedio.Limits({limit}=...)",
+                    remedy=f"if you trust the file: limits=tiedio.Limits({limit}={raised})",
                 )
         return None
 
