@@ -169,7 +169,7 @@ def parsed_size(text: str, quick: bool = False) -> int:
 
     Example:
         >>> from tiedio.allowance import parsed_size
-        >>> parsed_size('{"a": [1, 2]}') < 1000 < parsed_size("[" * 1000)
+        >>> parsed_size('{"a": [1, 2]}') < 10_000 < parsed_size("[" * 1000)
         True
     """
     real, fewest = _strings(text.count('"'), text.count('\\"'), text.count('\\\\"'))
