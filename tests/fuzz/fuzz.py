@@ -58,7 +58,7 @@ class Target:
 
     def one(self, raw: bytes) -> None:
         """One execution."""
-        from tests.hostile.mutate import Bytes, mutant
+        from tests.hostile.mutate import Bytes, mutant_or_bytes
 
         choices = Bytes(raw)
         kind = choices.below(len(self.good) + 1)
@@ -66,10 +66,7 @@ class Target:
             made = raw[1:]
         else:
             parts, whole = self.good[kind]
-            try:
-                made = mutant(parts, whole, choices)
-            except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError):
-                made = raw[1:]  # the changes do not go together
+            made = mutant_or_bytes(parts, whole, choices)
         self.path.unlink(missing_ok=True)  # a model may be mapped to the last one
         self.path.write_bytes(made)
         n = self.counts["executions"] = self.counts["executions"] + 1

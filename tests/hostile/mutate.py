@@ -163,9 +163,19 @@ def change_bytes(raw: bytes, choices: Choices) -> bytes:
         return raw[:at] + raw[at + 1 + choices.below(64) :]
     if act == 3:
         return raw[:at] + bytes([choices.below(256)]) * (1 + choices.below(32)) + raw[at:]
-    return (int.from_bytes(raw[:8], "little") + (1, -1, 8, 2**32, 2**63)[choices.below(5)]).to_bytes(16, "little")[
-        :8
-    ] + raw[8:]
+    length = int.from_bytes(raw[:8], "little") + (1, -1, 8, 2**32, 2**63)[choices.below(5)]
+    return (length % 2**64).to_bytes(8, "little") + raw[8:]
+
+
+_CLASHES = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
+
+
+def mutant_or_bytes(parts: Parts, raw: bytes, choices: Choices) -> bytes:
+    """A hostile file made from a good one; some of its bytes are changed where other changes do not go together."""
+    try:
+        return mutant(parts, raw, choices)
+    except _CLASHES:
+        return change_bytes(raw, choices)
 
 
 def mutant(parts: Parts, raw: bytes, choices: Choices) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tiedio
 from tests.hostile.good import good, parse, small_model
-from tests.hostile.mutate import mutant
+from tests.hostile.mutate import mutant_or_bytes
 from tests.hostile.test_hostile import facts
 
 
@@ -50,7 +50,7 @@ MORE = settings(
 @MORE
 @given(st.data())
 def test_a_changed_file_is_read_or_refused(path: Path, data: st.DataObject) -> None:
-    write_anew(path, mutant(good().parts, good().raw, Drawn(data)))
+    write_anew(path, mutant_or_bytes(good().parts, good().raw, Drawn(data)))
     for call in (tiedio.inspect, tiedio.verify, lambda path: parse(str(path))):
         try:
             call(path)
@@ -61,7 +61,7 @@ def test_a_changed_file_is_read_or_refused(path: Path, data: st.DataObject) -> N
 @settings(MORE, max_examples=15 * settings().max_examples)
 @given(st.data())
 def test_a_changed_file_is_loaded_into_a_model_or_leaves_it_alone(path: Path, model: Any, data: st.DataObject) -> None:
-    write_anew(path, mutant(good().parts, good().raw, Drawn(data)))
+    write_anew(path, mutant_or_bytes(good().parts, good().raw, Drawn(data)))
     before = facts(model)
     try:
         tiedio.load_weights(model, path)
