@@ -31,7 +31,7 @@ from tiedio.allowance import Allowance
 from tiedio.container.single import as_bytes
 from tiedio.container.writing import Tensor
 from tiedio.custom import custom_objects_of
-from tiedio.errors import DAMAGED, FormatError, MismatchError, RebuildError, TiedioError
+from tiedio.errors import DAMAGED, FormatError, MismatchError, RebuildError, TiedioError, one_line
 from tiedio.guarding import guard_ties
 from tiedio.inspection import FORMAT_KEY, MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.manifest import FORMAT, Manifest, Root, Slot, Stored, TensorSpec, Variable
@@ -226,8 +226,16 @@ def restore(
     except Exception as error:
         if meter.refusal is not None:
             raise meter.refusal from None  # Keras may have wrapped it
-        if isinstance(error, TiedioError) or not isinstance(error, _OF_THE_FILE):
+        if isinstance(error, (TiedioError, MemoryError)):
             raise
+        if not isinstance(error, _OF_THE_FILE):  # of the backend, say
+            raise RebuildError(
+                "the model cannot be made again",
+                path=parsed.path,
+                expected="arguments that the classes take",
+                found=f"{type(error).__name__}: {one_line(error)}",
+                remedy="load with the code and the versions that it was saved with, or with compile=False",
+            ) from error
         # What code of Keras and of the user raises is told by the rebuilder; what is left is the file's.
         raise FormatError(
             "the structure of the file cannot be followed",

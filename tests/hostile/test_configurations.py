@@ -146,7 +146,7 @@ def test_keras_hub_is_imported_only_once_all_else_has_passed(
     monkeypatch.delitem(sys.modules, "keras_hub")
     monkeypatch.setattr(keras.saving, "get_registered_object", lambda name, custom_objects: None)
     write_edited(path, good, whole(tokenizer))
-    with pytest.raises(ImportError, match="stop here"):
+    with pytest.raises(tiedio.RebuildError, match="ImportError: stop here"):
         tiedio.load(path)
     assert imported == ["keras_hub"]
     for wrong in (argument("vocabulary", "/etc/passwd"), argument("sizes", [2**50]), argument("sampler", LAMBDA)):
@@ -197,6 +197,23 @@ def test_a_custom_object_of_the_caller_may_be_anything(good: Path, path: Path) -
         tiedio.load(path)
     loaded = tiedio.load(path, custom_objects={"mine>twice": twice})
     assert loaded.get_layer("dense").activation is twice
+
+
+def test_what_only_the_backend_refuses_is_told_by_an_error_of_the_library(path: Path) -> None:
+    """Found by the fuzzer: TensorFlow has errors of its own, which derive from nothing that others raise."""
+    model = build()
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    tiedio.save(model, path)
+
+    def scaled_by_text(document: Any) -> None:
+        (inner,) = document["training"]["optimizers"]
+        arguments = {"inner_optimizer": inner, "initial_scale": "x"}
+        document["training"]["optimizers"] = [serialized("keras.optimizers", "LossScaleOptimizer", arguments)]
+
+    write_edited(path.with_name("edited.safetensors"), path, scaled_by_text)
+    with pytest.raises(tiedio.RebuildError, match=r"UnimplementedError.*compile=False"):
+        tiedio.load(path.with_name("edited.safetensors"))
 
 
 def test_limits_can_be_raised_by_the_caller(good: Path, path: Path) -> None:
