@@ -15,9 +15,11 @@ import pytest
 import tiedio
 from tests.hostile.configurations import ATTACKS, LAMBDA, Attack, argument, both, function, serialized, whole
 from tests.hostile.editing import write_edited
+from tests.hostile.good import Parts
 from tests.hostile.watching import suspicious, watched
 from tiedio import keras_api
 from tiedio.errors import TiedioError, UnregisteredError, UnsafeError
+from tiedio.structure.audit import Rules, audit_file, audit_object
 
 
 def build() -> keras.Model:
@@ -154,6 +156,25 @@ def test_keras_hub_is_imported_only_once_all_else_has_passed(
         with pytest.raises(TiedioError):
             tiedio.load(path)
     assert imported == ["keras_hub"]
+
+
+def test_what_keras_hub_names_is_known_to_the_rebuild_once_it_is_imported(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said of its names before that is no longer so, also where an object is looked at once more."""
+    hub, document = sys.modules["keras_hub"], Parts.of(good.read_bytes())
+    tokenizer = {"module": "keras_hub", "class_name": "Tokenizer", "registered_name": None}
+    structure, training = document.document("structure"), document.document("training")
+    manifest = tiedio.inspect(good)
+    entry = next(one for one in structure["objects"] if one["name"] == "dense")
+    entry.update({"class": tokenizer, "config": {"name": "dense"}})
+    rules = Rules.of(manifest, {}, True, tiedio.Limits().for_file(10_000))
+    monkeypatch.delitem(sys.modules, "keras_hub")
+    monkeypatch.setattr(importlib, "import_module", lambda name: sys.modules.update({name: hub}))
+    monkeypatch.setitem(vars(hub), "Tokenizer", hub.tokenizers.Tokenizer)
+    audit_file(structure, training, manifest, rules, "the file")
+    assert rules.class_of(tokenizer) is hub.tokenizers.Tokenizer
+    audit_object({**entry, "found_at": [0]}, "dense", rules)
 
 
 def test_all_that_is_wrong_is_told_at_once(good: Path, path: Path) -> None:

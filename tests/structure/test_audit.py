@@ -16,7 +16,7 @@ import tiedio
 from tiedio.errors import FormatError, LimitError, TiedioError, UnregisteredError, UnsafeError
 from tiedio.limits import Limits
 from tiedio.manifest import Manifest, Object
-from tiedio.structure.audit import Rules, audit_file, class_of
+from tiedio.structure.audit import Rules, audit_file
 
 FILE = "model.safetensors"
 NOTHING = Manifest(4, {}, (), (), ())
@@ -45,6 +45,10 @@ def audit(record: Any, custom_objects: Mapping[str, Any], safe_mode: bool, path:
     """Audits parts of a configuration."""
     rules = Rules(custom_objects, safe_mode, Limits().for_file(0))
     audit_file({"objects": [], "nodes": []}, {**UNTRAINED, "shared": [record]}, NOTHING, rules, path)
+
+
+def class_of(reference: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
+    return Rules(custom_objects, True, Limits.off()).class_of(reference)
 
 
 def audit_objects(*configs: dict[str, Any], custom_objects: Mapping[str, Any] | None = None, **more: Any) -> None:

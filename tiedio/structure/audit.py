@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tiedio import configs, keras_api
@@ -82,6 +82,10 @@ class Rules:
             self.known[key] = found, judge(named, found, self.custom_objects, self.safe_mode)
         return self.known[key]
 
+    def class_of(self, reference: Mapping[str, Any]) -> Any:
+        """The class that a table's `class` entry names, or `None`."""
+        return self.verdict(_object_named(reference, ""))[0]
+
     @staticmethod
     def of(manifest: Manifest, custom_objects: Mapping[str, Any], safe_mode: bool, limits: Limits) -> Rules:
         """The rules for a file with this manifest; a tensor without items may claim any side."""
@@ -112,7 +116,7 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
     count = len(structure["objects"]) + len(nodes)
     _require_count(count, f"{count:,}", rules.limits, path)
     _require_count(*_work_of_planning(structure), rules.limits, path)
-    known = [rules.verdict(_object_named(entry["class"], ""))[0] for entry in structure["objects"]]
+    known = [rules.class_of(entry["class"]) for entry in structure["objects"]]
     unfolded = unfolding.largest(structure["objects"], [is_of_a_library(cls) for cls in known])
     written_out = f"{unfolded:,.0f} if each is written out wherever it is held"
     _require_count(unfolded / _PARTS_FOR_EACH, written_out, rules.limits, path)
@@ -127,26 +131,19 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
     found += [problem for node in nodes for problem in _node_problems(node, rules)]
     found += [*_problems(training, "@compile", rules), *_problems(variables, "a variable", rules)]
     parts = sum(problem.size for problem in found if problem.kind == "part")
-    arguments = configs.references([[node.get("args"), node.get("kwargs")] for node in nodes], "$keras")
-    extras = [entry["compile_arguments"] for entry in structure["objects"] if "compile_arguments" in entry]
-    parts += _values_in(training)
-    parts += sum(max(0, _values_in(value) - _FEW) for value in (*variables, *arguments, *extras))
+    parts += _values_to_revive(structure, training, variables)
     _require_count(parts / _PARTS_FOR_EACH, f"{parts:,.0f} parts of configurations", rules.limits, path)
     found += _too_long_lists(found, rules)
     raise_all(found, path)
     if any(problem.kind == "hub" for problem in found):
         importlib.import_module(HUB)  # now every other name has passed, and this one is ours
-        audit_file(structure, training, manifest, replace(rules, known={}), path)
+        rules.known.clear()
+        audit_file(structure, training, manifest, rules, path)
 
 
 def audit_object(entry: Mapping[str, Any], place: str, rules: Rules) -> None:
     """Checks an object once more that turned out to have to be made: now its class has to be known."""
     raise_all(list(_entry_problems({**entry, "found_at": []}, place, rules)), place)
-
-
-def class_of(reference: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
-    """The class that a table's `class` entry names, or `None`."""
-    return resolve(_object_named(reference, ""), custom_objects)
 
 
 def _object_named(reference: Mapping[str, Any], where: str) -> Named:
@@ -213,9 +210,17 @@ def _fact_problems(entry: Mapping[str, Any], place: str, rules: Rules) -> Iterat
 def _node_problems(node: Mapping[str, Any], rules: Rules) -> Iterator[Found]:
     if "args" in node:
         arguments = [node["args"], node.get("kwargs")]
-        if not node.get("input") and not _mentions(arguments, "$tensor"):
+        if not node.get("input") and not configs.references(arguments, "$tensor"):
             yield Found("damaged", "a call without a tensor, which would run at once", f"a call of {node['operation']}")
         yield from _problems(arguments, f"a call of object {node['operation']}", rules)
+
+
+def _values_to_revive(structure: Mapping[str, Any], training: Any, variables: list[list[Any]]) -> int:
+    """The values that Keras looks at, one by one, beside those in the configurations of objects."""
+    arguments = configs.references([[node.get("args"), node.get("kwargs")] for node in structure["nodes"]], "$keras")
+    extras = [entry["compile_arguments"] for entry in structure["objects"] if "compile_arguments" in entry]
+    single = (*variables, *arguments, *extras)
+    return _values_in(training) + sum(max(0, _values_in(value) - _FEW) for value in single)
 
 
 def _values_in(value: Any) -> int:
@@ -236,19 +241,6 @@ def _too_long_lists(found: list[Found], rules: Rules) -> Iterator[Found]:
     if total > rules.limits.integer:
         texts = sorted({problem.text for problem in found if problem.kind == "list"})
         yield Found("integer", f"{joined(texts[:3])} and more of them, all together", "the file")
-
-
-def _mentions(value: Any, key: str) -> bool:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            if key in item:
-                return True
-            stack.extend(item.values())
-    return False
 
 
 def _problems(record: Any, place: str, rules: Rules, *, plans: bool = False) -> Iterator[Found]:
@@ -335,7 +327,9 @@ def _mentions_in_keys(value: Mapping[str, Any]) -> bool:
     if not rest:
         return False
     keys = [pair[0] for pair in rest if isinstance(pair, list) and pair]
-    return any(_mentions(keys, key) for key in ("$keras", "$object", "$variable", "$tensor", "$constant", "$shared"))
+    return any(
+        configs.references(keys, key) for key in ("$keras", "$object", "$variable", "$tensor", "$constant", "$shared")
+    )
 
 
 def _text_problems(value: str, where: str, rules: Rules) -> Iterator[Found]:

@@ -136,7 +136,7 @@ class Rebuilder:
 
     def _is_of_class(self, value: Any, named: Mapping[str, Any]) -> bool:
         """Whether the class is the named one; a class that only its owner makes need not be registered."""
-        cls = audit.class_of(named, self.custom_objects)
+        cls = self.rules.class_of(named)
         return type(value) is cls if cls is not None else keras_api.class_reference(type(value)) == named
 
     def _keep(self, n: int, value: Any) -> None:
@@ -200,7 +200,7 @@ class Rebuilder:
         entry = self.entries[n]
         if entry["found_at"]:
             audit.audit_object(entry, self.paths[n] or "the model", self.rules)
-        cls = audit.class_of(entry["class"], self.custom_objects)
+        cls = self.rules.class_of(entry["class"])
         if cls is None:
             raise self._error(n, "the class is not known here")
         if entry["kind"] == "sequential":
