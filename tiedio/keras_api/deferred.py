@@ -19,6 +19,7 @@ from typing import Any
 
 from tiedio.keras_api.classes import RandomInitializer, backend, keras
 from tiedio.keras_api.metering import active_meter
+from tiedio.keras_api.patching import Patch
 
 # TensorFlow's optimizer asks its own variable for the name (weight decay), which is the path that it was made in;
 # `BaseResourceVariable.name` reads this attribute (TensorFlow 2.21).
@@ -155,8 +156,6 @@ class _Active(threading.local):
 
 
 _active = _Active()
-_patch_lock = threading.Lock()
-_patch_count = 0
 _original: Any = backend.Variable._initialize_with_initializer
 
 
@@ -220,6 +219,10 @@ def _device() -> str:
     return str(context.context().device_name or "")
 
 
+_ASKED = _Asked()
+_patch = Patch((backend.Variable, "_initialize_with_initializer", _initialize_lazily))
+
+
 @contextmanager
 def without_values(zeros: Zeros) -> Iterator[list[weakref.ref[Any]]]:
     """Inside the block variables with a random or zero initializer, of this thread, get no values.
@@ -230,19 +233,11 @@ def without_values(zeros: Zeros) -> Iterator[list[weakref.ref[Any]]]:
     Yields:
         References to the variables that were made without storage, for `give_storage_to_all`.
     """
-    global _patch_count
-    with _patch_lock:
-        if _patch_count == 0:
-            backend.Variable._initialize_with_initializer = _initialize_lazily
-            backend.Variable._value = _Asked()  # stays: who outlives the block may still be without storage
-        _patch_count += 1
+    backend.Variable._value = _ASKED  # stays: who outlives the block may still be without storage
     before = (_active.zeros, _active.waiting)
-    _active.zeros, _active.waiting = zeros, []
-    try:
-        yield _active.waiting
-    finally:
-        _active.zeros, _active.waiting = before
-        with _patch_lock:
-            _patch_count -= 1
-            if _patch_count == 0:
-                backend.Variable._initialize_with_initializer = _original
+    with _patch.block():
+        try:
+            _active.zeros, _active.waiting = zeros, []
+            yield _active.waiting
+        finally:
+            _active.zeros, _active.waiting = before

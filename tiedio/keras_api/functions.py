@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import Any
 
 from tiedio.keras_api.classes import python_utils
+from tiedio.keras_api.patching import Patch
 
 
 class _Active(threading.local):
@@ -16,9 +17,7 @@ class _Active(threading.local):
 
 
 _active = _Active()
-_patch_lock = threading.Lock()
-_patch_count = 0
-_original: Any = None
+_original: Any = python_utils.func_load
 
 
 def _load_living(*args: Any, **kwargs: Any) -> Any:
@@ -34,27 +33,22 @@ def _captured(function: FunctionType) -> str:
     return repr((list(function.__defaults__ or ()), cells))
 
 
+_patch = Patch((python_utils, "func_load", _load_living))
+
+
 @contextmanager
 def living(functions: Sequence[FunctionType]) -> Iterator[None]:
     """Inside the block the code of one of these functions revives, in this thread, as that very function.
 
     The hook is `python_utils.func_load`, by which Keras makes lambdas from a config.
     """
-    global _patch_count, _original
     if not functions:
         yield
         return
-    with _patch_lock:
-        if _patch_count == 0:
-            _original = python_utils.func_load
-            python_utils.func_load = _load_living
-        _patch_count += 1
-    before, _active.functions = _active.functions, functions
-    try:
-        yield
-    finally:
-        _active.functions = before
-        with _patch_lock:
-            _patch_count -= 1
-            if _patch_count == 0:
-                python_utils.func_load = _original
+    before = _active.functions
+    with _patch.block():
+        try:
+            _active.functions = functions
+            yield
+        finally:
+            _active.functions = before

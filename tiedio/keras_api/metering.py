@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from tiedio.keras_api.classes import KerasTensor, Layer, Operation
+from tiedio.keras_api.patching import Patch
 
 
 class Meter(Protocol):
@@ -37,8 +38,6 @@ class _Active(threading.local):
 
 
 _active = _Active()
-_lock = threading.Lock()
-_count = 0
 _originals: dict[str, Callable[..., Any]] = {
     "operation": Operation.__init__,
     "tensor": KerasTensor.__init__,
@@ -81,28 +80,24 @@ def _config(self: Any) -> Any:
     return _originals["config"](self)
 
 
+_patch = Patch(
+    (Operation, "__init__", _operation),
+    (KerasTensor, "__init__", _tensor),
+    (Operation, "__call__", _call),
+    (Layer, "get_config", _config),
+)
+
+
 @contextmanager
 def metered(meter: Meter | None) -> Iterator[None]:
     """Inside the block `meter` is told of what this thread makes; `None` counts nothing."""
     if meter is None:
         yield
         return
-    with _lock:
-        _change(+1)
-    before, _active.meter = _active.meter, meter
-    try:
-        yield
-    finally:
-        _active.meter = before
-        with _lock:
-            _change(-1)
-
-
-def _change(by: int) -> None:
-    global _count
-    _count += by
-    on = _count > 0
-    Operation.__init__ = _operation if on else _originals["operation"]
-    KerasTensor.__init__ = _tensor if on else _originals["tensor"]
-    Operation.__call__ = _call if on else _originals["call"]
-    Layer.get_config = _config if on else _originals["config"]
+    before = _active.meter
+    with _patch.block():
+        try:
+            _active.meter = meter
+            yield
+        finally:
+            _active.meter = before

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tiedio.keras_api.classes import aug_mix, seed_generator
+from tiedio.keras_api.patching import Patch
 
 # Where Keras 3.15.1 itself draws from Python's generator while a model is made: seeds, and a layer that is traced.
 _PLACES = ((seed_generator, "python_random"), (aug_mix, "py_random"))
@@ -20,8 +21,6 @@ class _Active(threading.local):
 
 
 _active = _Active()
-_patch_lock = threading.Lock()
-_patching: set[object] = set()
 
 
 class _Seeds:
@@ -36,9 +35,7 @@ class _Seeds:
         return getattr(_active.generator, name)
 
 
-def _put(source: Any) -> None:
-    for module, name in _PLACES:
-        setattr(module, name, source)
+_patch = Patch(*((module, name, _Seeds()) for module, name in _PLACES))
 
 
 @contextmanager
@@ -48,16 +45,10 @@ def seeds_drawn_from(state: Any) -> Iterator[None]:
     Args:
         state: what `random.getstate()` gave: they are the numbers that Python's generator would give from there.
     """
-    mine, before = object(), (_active.state, _active.generator)
-    try:  # an interrupt may come between any two lines
-        with _patch_lock:
-            _patching.add(mine)
-            _put(_Seeds())
-        _active.state, _active.generator = state, None
-        yield
-    finally:
-        _active.state, _active.generator = before
-        with _patch_lock:
-            _patching.discard(mine)
-            if not _patching:
-                _put(random)
+    before = (_active.state, _active.generator)
+    with _patch.block():
+        try:
+            _active.state, _active.generator = state, None
+            yield
+        finally:
+            _active.state, _active.generator = before
