@@ -14,19 +14,11 @@ import tensorflow as tf
 from keras import layers, ops
 
 import tiedio
+from tests.six_wide import X, Y, sequential
 from tiedio.errors import LimitError, ModelError, RebuildError, UnregisteredError, UnsafeError
 from tiedio.testing import assert_round_trip
 
 register = keras.saving.register_keras_serializable(package="third_review")
-X = np.linspace(-1, 1, 24).reshape(4, 6).astype("float32")
-Y = np.linspace(0, 1, 24).reshape(4, 6).astype("float32")
-
-
-def sequential(*parts: Any, **options: Any) -> Any:
-    model = keras.Sequential([keras.Input((6,)), *parts])
-    model.compile(**{"optimizer": "sgd", "loss": "mse", **options})
-    return model
-
 
 # --- functions that have the name of one of Keras's ---------------------------------------------------------
 
