@@ -30,6 +30,7 @@ FLOORS: dict[float, set[str]] = {
     4.75: {"loading", "cloning"},
     4.9: {"exchange"},
     5: {"api", "tying"},
+    5.5: {"terminal"},
     6: {"convert", "callbacks", "testing", "demo"},
     7: {"cli"},
 }

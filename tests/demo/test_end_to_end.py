@@ -16,7 +16,7 @@ from tiedio.demo.measure import Comparison
 from tiedio.demo.run import Findings, run
 from tiedio.demo.show import show
 from tiedio.demo.subjects import Size
-from tiedio.demo.terminal import plain_console
+from tiedio.terminal import plain_console
 
 TINY = Size(train=32, tune=16, test=16, epochs=2, batch=16)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tiedio.demo.report import report, rows_of
 from tiedio.demo.run import Findings
-from tiedio.demo.terminal import plain_console
+from tiedio.terminal import plain_console
 
 
 def printed(findings: Findings, width: int) -> str:

@@ -12,8 +12,8 @@ import pytest
 import tiedio.demo.run
 from tiedio.demo.run import Findings
 from tiedio.demo.show import held_stderr, show
-from tiedio.demo.terminal import plain_console
 from tiedio.errors import BackendError, PathError
+from tiedio.terminal import plain_console
 
 
 def test_files_go_where_nobody_finds_them_unless_asked(findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tiedio.demo.measure import TUNE_EPOCHS, Comparison, RoundTrip
 from tiedio.demo.run import Findings
-from tiedio.demo.terminal import plain_table, size_text
+from tiedio.terminal import plain_table, size_text
 
 _BLANK = Text("")
 

@@ -14,10 +14,12 @@ import pytest
 
 import tiedio
 from tiedio import cli
+from tiedio.cli import inspect
+from tiedio.cli.options import EXIT_CODES
 from tiedio.demo.models import language_model, put_variable, two_convolutions
 from tiedio.manifest import FORMAT, Manifest, Object, Slot, Variable
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +206,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
 def test_help_documents_the_exit_codes_at_60_columns(command: list[str]) -> None:
     done = run(*command, "--help", columns=60)
     assert done.returncode == 0
-    assert cli.EXIT_CODES in " ".join(done.stdout.split())
+    assert EXIT_CODES in " ".join(done.stdout.split())
     assert max(map(len, done.stdout.splitlines())) <= 60
 
 
@@ -259,7 +261,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(
 )
 def test_every_dtype_has_its_size(dtype: str, size: int) -> None:
     scalar = Variable((Slot("a"), Slot("b"), Slot("c")), (), dtype, "a", "a")
-    found = cli.summarize(Manifest(1, {}, (), (), (scalar,)))
+    found = inspect.summarize(Manifest(1, {}, (), (), (scalar,)))
     assert (found["bytes"], found["bytes_saved"]) == (size, 2 * size)
 
 

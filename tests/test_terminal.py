@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from tiedio.demo import terminal
+from tiedio import terminal
 
 
 def test_brackets_and_colons_stand_as_they_are() -> None:

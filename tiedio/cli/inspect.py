@@ -1,118 +1,39 @@
-"""The command line: `tiedio demo`, `tiedio inspect` and `tiedio verify`."""
+"""`tiedio inspect`."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+from rich.text import Text
+
 import tiedio
-from tiedio.errors import TiedioError
+from tiedio.cli.options import AS_JSON, EXIT_CODES, FILE, NO_LIMITS, limits
+from tiedio.terminal import fold_path, plain_console, plain_table, printable, size_text
 
 if TYPE_CHECKING:
-    import click
-
     from tiedio.manifest import Manifest
 
-PURPOSE = "Save and load Keras models so that every shared weight is still shared."
-EXIT_CODES = "Exit codes: 0 done; 1 something failed, and the error says what; 2 wrong usage."
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: the words after the program's name; those of this process by default.
-
-    Returns:
-        1 after an error of tiedio, whose text goes to standard error without a traceback.
-
-    Raises:
-        SystemExit: with the exit code, in every other case.
-
-    Example:
-        >>> main(["inspect", "no-such-file.safetensors"])
-        1
-    """
-    try:
-        import click  # noqa: F401
-        import rich  # noqa: F401
-    except ImportError as error:
-        _say_error(f"the command line is not installed ({error}). Remedy: pip install 'tiedio[cli]'.")
-        return 1
-    try:
-        _app()(args=arguments, prog_name="tiedio")
-    except TiedioError as error:
-        from tiedio.demo.terminal import printable
-
-        # An error quotes what a file says.
-        _say_error("\n".join(map(printable, str(error).splitlines())))
-        return 1
-    return 0
-
-
-def demo(keep: Path | None = None) -> None:
-    """Compare .keras and tiedio on two models.
-
-    Trains both, saves and loads them, and fine-tunes what comes back. Takes about a minute and no
-    network. Needs: pip install 'tiedio[demo]'.
-    """
-    from tiedio.demo.show import show
-    from tiedio.demo.terminal import plain_console
-
-    show(plain_console(), keep)
-
-
-def inspect(file: Path, as_json: bool = False, no_limits: bool = False) -> None:
+@click.command(epilog=EXIT_CODES)
+@FILE
+@AS_JSON
+@NO_LIMITS
+def inspect(file: Path, as_json: bool, no_limits: bool) -> None:
     """Show the tensors and ties of a file.
 
     FILE is a .safetensors file that tiedio wrote. Reads the header only; neither Keras nor a backend is loaded.
     """
-    found = summarize(tiedio.inspect(file, limits=_limits(no_limits)))
+    found = summarize(tiedio.inspect(file, limits=limits(no_limits)))
     if as_json:
-        print(json.dumps({"path": str(file), **found}, indent=2))
+        click.echo(json.dumps({"path": str(file), **found}, indent=2))
     else:
         _print_summary(file, found)
-
-
-def verify(file: Path, no_limits: bool = False) -> None:
-    """Compare every byte of a file with the digests in it.
-
-    FILE is a .safetensors file that tiedio wrote. Names the tensors that are damaged; neither Keras
-    nor a backend is loaded.
-    """
-    from tiedio.demo.terminal import printable
-
-    tiedio.verify(file, limits=_limits(no_limits))
-    print(f"{printable(str(file))}: every byte is as it was written")
-
-
-def _limits(no_limits: bool) -> tiedio.Limits | None:
-    return tiedio.Limits.off() if no_limits else None
-
-
-def _app() -> click.Group:
-    import click
-
-    app = click.Group(help=PURPOSE, epilog=EXIT_CODES, no_args_is_help=True)
-    click.version_option(tiedio.__version__, message="%(version)s")(app)
-    folder = click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Leave the files there.")
-    file = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-    json_wanted = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    trusted = click.option("--no-limits", is_flag=True, help="Allow it any memory: for a file that you trust.")
-    for command, options in ((demo, [folder]), (inspect, [file, json_wanted, trusted]), (verify, [file, trusted])):
-        for option in options:
-            option(command)
-        app.add_command(click.command(epilog=EXIT_CODES)(command))
-    return app
-
-
-def _say_error(text: str) -> None:
-    print(f"tiedio: {text}", file=sys.stderr)
 
 
 def summarize(manifest: Manifest) -> dict[str, Any]:
@@ -170,10 +91,6 @@ def _bytes(dtype: str, shape: Sequence[int]) -> int:
 
 
 def _print_summary(file: Path, found: dict[str, Any]) -> None:
-    from rich.text import Text
-
-    from tiedio.demo.terminal import fold_path, plain_console, plain_table, printable, size_text
-
     console = plain_console(fold_when_piped=False)
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     written = f", written with {versions}" if versions else ""
