@@ -31,9 +31,6 @@ exclude_patterns = ["benchmarks/results.json"]
 
 # A page is read on the code host and on the site: plain Markdown, with links to headings as the host makes them.
 myst_heading_anchors = 4
-suppress_warnings = [
-    "toc.empty_glob",  # index.md names pages that are being written
-]
 
 # Docstrings write `like this`; what is the name of something public becomes a link, the rest stays as it is.
 default_role = "backticks"
