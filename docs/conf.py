@@ -42,10 +42,15 @@ python_maximum_signature_line_length = 72  # longer ones: an argument a line
 toc_object_entries_show_parents = "hide"
 # Lists of other projects' names lie on the network, where a build does not go.
 nitpick_ignore_regex = [(r"py:class", r"(collections\.abc|hypothesis|os)\..*")]
-# Private on purpose: "the class that was given", and what parts of one file count together.
-nitpick_ignore = [("py:class", "tiedio.serialization._Class"), ("py:class", "tiedio.allowance.Allowance")]
+# Private on purpose: "the class that was given", what parts of one file count together, and what random models are made of.
+nitpick_ignore = [
+    ("py:class", "tiedio.serialization._Class"),
+    ("py:class", "tiedio.allowance.Allowance"),
+    ("py:class", "tiedio.testing.strategies_recipe.Recipe"),
+]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # the default underlines what is imported
 html_static_path = ["_static"]
 html_css_files = ["tiedio.css"]
 html_copy_source = False
@@ -58,7 +63,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _LINK_OUT = re.compile(r"\[(?P<text>[^\]\n]+)\]\((?P<target>(?:\.\./)+[^)#\s]+)\)")
 
 
-def _unlink_folders(app: Sphinx, docname: str, source: list[str]) -> None:
+def _unlink_folders(_app: Sphinx, docname: str, source: list[str]) -> None:
     """Leave the text alone of a link to a folder of the repository: the host shows it, the site has no page of it."""
     folder = (_ROOT / "docs" / docname).parent
 
@@ -81,7 +86,7 @@ def _resolve(
 
 
 def _without_factories(
-    app: Sphinx, what: str, name: str, value: object, options: object, signature: str | None, returned: str | None
+    _app: Sphinx, _what: str, _name: str, _value: object, _options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
     """Write a dataclass's default that a function makes as `...`: `<factory>` is no Python and breaks the layout."""
     return signature and signature.replace("<factory>", "..."), returned

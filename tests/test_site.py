@@ -176,7 +176,8 @@ def test_no_page_scrolls_sideways_or_is_blank(site: Site, address: str, width: i
             page.goto(f"{address}/{name}")
             if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                 wide.append(name)
-            if len(set(page.screenshot())) < 200 or not page.locator("h1").first.is_visible():
+            # The page of the search has no title before something was asked for.
+            if len(page.screenshot()) < 5_000 or not (name in GENERATED or page.locator("h1").first.is_visible()):
                 blank.append(name)
     assert (wide, blank, outside) == ([], [], [])
 
@@ -187,7 +188,7 @@ def test_the_search_finds_a_page_by_a_word(address: str, width: int, height: int
     with browser.page(width, height) as page:
         page.goto(f"{address}/index.html")
         if width < 1000:
-            page.locator("label.nav-overlay-icon, label[for=__navigation]").first.click()
+            page.locator(".mobile-header label[for=__navigation]").first.click()
         box = page.locator("input.sidebar-search")
         box.fill("siamese")
         box.press("Enter")
