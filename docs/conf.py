@@ -42,7 +42,7 @@ python_maximum_signature_line_length = 72  # longer ones: an argument a line
 toc_object_entries_show_parents = "hide"
 # Lists of other projects' names lie on the network, where a build does not go.
 nitpick_ignore_regex = [(r"py:class", r"(collections\.abc|hypothesis|os)\..*")]
-# Private on purpose: "the class that was given", what parts of one file count together, and what random models are made of.
+# Private on purpose: "the class that was given", what parts of one file count together, what random models are made of.
 nitpick_ignore = [
     ("py:class", "tiedio.serialization._Class"),
     ("py:class", "tiedio.allowance.Allowance"),
