@@ -27,7 +27,7 @@ export KERAS_BACKEND := tensorflow
 # Importing TensorFlow from source takes twice as long as from bytecode, in every process that a test starts.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test soak fuzz lint bench kept lock clean
+.PHONY: help demo test soak fuzz lint docs bench kept lock clean
 
 help:
 	@echo "make demo   set up, then run 'tiedio demo'"
@@ -36,6 +36,7 @@ help:
 	@echo "            where it stopped (SOAK_ARGS= adds arguments)"
 	@echo "make fuzz   set up, then 100,000 hostile files made by atheris (FUZZ_ARGS= adds arguments)"
 	@echo "make lint   set up, then ruff and mypy"
+	@echo "make docs   set up, then build the site into build/docs/; every warning is an error"
 	@echo "make bench  set up, then measure everything, into docs/benchmarks/ (BENCH_ARGS=--quick only tries it)"
 	@echo "make kept   set up, then the table of what tiedio and its peers keep, into README.md and docs/peers.md"
 	@echo "make lock   write the lock files anew; UPGRADE=1 takes the newest versions, else those locked stay"
@@ -62,6 +63,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# From nothing each time: a page that is read from a cache tells of no warning.
+docs: $(VENV)/.installed
+	rm -rf build/docs
+	$(BIN)/sphinx-build -W --keep-going -n -E -q -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -340,6 +340,15 @@ def test_what_is_set_by_hand_and_stands_in_the_config_comes_back(tmp_path: Path)
     assert loaded.layers[1].rate == 0.25
 
 
+@pytest.mark.parametrize("layer", [keras.layers.Dense(3), keras.layers.EinsumDense("ab,bc->ac", 3)])
+def test_a_model_whose_weights_were_loaded_by_keras_is_saved(layer: Any, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    tiedio.save(loaded, tmp_path / "model.safetensors")
+    assert np.array_equal(tiedio.load(tmp_path / "model.safetensors").layers[0].kernel, loaded.layers[0].kernel)
+
+
 def test_notes_on_a_model_of_keras_are_no_state(tmp_path: Path) -> None:
     model = with_layer(keras.layers.Dense(1))
     model.note = "trained on Tuesday"

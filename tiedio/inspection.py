@@ -29,7 +29,7 @@ def inspect(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Ma
         limits: what the file may ask for; the default grows with its size.
 
     Returns:
-        The manifest: objects, variables, ties, optimizers; no values.
+        The manifest, which tells of objects, variables, ties and optimizers; it has no values.
 
     Raises:
         NoSuchFileError: if there is no file.

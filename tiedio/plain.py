@@ -30,6 +30,9 @@ _TRANSIENT = {
     "input_idf_weights": "get_vocabulary",
     "_has_input_vocabulary": "get_vocabulary",
 }
+# Keras's loading of weights (3.15.1) notes on every Dense and EinsumDense that they are *not* calibrated, which it also
+# takes them for without a note.
+_FALSE_IF_MISSING = {"is_gptq_calibrated": "load_own_variables", "is_awq_calibrated": "load_own_variables"}
 # What has no value that could be compared, and yet a state that would be lost.
 _STATEFUL = (Iterator, threading.local, contextvars.ContextVar)
 # Bookkeeping of Keras's base class that user code may set and that not every config returns.
@@ -155,6 +158,7 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
         name: item
         for name, item in slots.own_attributes(value).items()
         if not (name in _TRANSIENT and _is_of_keras(value, _TRANSIENT[name]))
+        and not (item is False and name in _FALSE_IF_MISSING and _is_of_keras(value, _FALSE_IF_MISSING[name]))
     }
     if type(value) in (keras_api.Functional, keras_api.Sequential):
         attributes = {
