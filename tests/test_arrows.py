@@ -26,6 +26,7 @@ FLOORS: dict[float, set[str]] = {
     3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom", "moments"},
     4: {"ties", "structure", "alias", "training", "closing", "inspection", "retying", "migration", "frozen"},
     4.25: {"picture"},
+    4.375: {"page"},
     4.5: {"pipeline", "weights"},
     4.625: {"proof"},
     4.75: {"loading", "cloning", "live_picture"},
@@ -42,7 +43,7 @@ FIRST_USER_FLOOR = 6
 # What reads a file must work, and be quick, without Keras.
 WITHOUT_KERAS = (
     "errors", "limits", "allowance", "strict_json", "records", "views", "naming", "texts", "container",
-    "manifest", "inspection", "picture",
+    "manifest", "inspection", "picture", "page",
 )  # fmt: skip
 KERAS_AND_BACKENDS = ("keras", "tensorflow", "jax", "torch", "keras_hub")
 INTERNALS = "keras.src"
