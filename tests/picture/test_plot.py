@@ -272,3 +272,14 @@ def test_a_damaged_structure_is_refused(change: Any, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(parts.built())
     with pytest.raises(tiedio.FormatError, match="cannot be followed"):
         tiedio.plot(tmp_path / "model.safetensors", None)
+
+
+def test_a_place_of_a_million_levels_costs_no_time(tmp_path: Path) -> None:
+    def forge(manifest: Any) -> None:
+        manifest["objects"][1]["paths"].append("/".join("a" * 500_000))
+
+    tiedio.save(autoencoder(), tmp_path / "model.safetensors")
+    parts = Parts.of((tmp_path / "model.safetensors").read_bytes()).changed("manifest", forge)
+    (tmp_path / "model.safetensors").write_bytes(parts.built())
+    picture = tiedio.plot(tmp_path / "model.safetensors", None)
+    assert len(picture.dot) < 10_000

@@ -72,16 +72,18 @@ class _Writer:
         self.scene, self.items, self.show = scene, items, show
         self.box_of: dict[int, Box] = {}
         self.frames: dict[int, Frame] = {}
+        self.outermost: dict[int, tuple[Box, Box]] = {}  # the first and the last box in each frame
         self.within: dict[int, list[int]] = {}  # first member of a box → everything in the box
         for box in boxes(items):
-            inside = list(_within(scene, box.members))
-            self.within[box.members[0]] = inside
-            self.box_of.update(dict.fromkeys(inside, box))
+            self.within[box.members[0]] = list(_within(scene, box.members))
+            self.box_of.update(dict.fromkeys(self.within[box.members[0]], box))
         left = list(items)
         while left:
             item = left.pop()
             if isinstance(item, Frame):
                 self.frames[item.part] = item
+                inside = list(boxes(item.items))
+                self.outermost[item.part] = inside[0], inside[-1]
                 left += item.items
         self.ends: dict[
             int, list[tuple[TieMark, list[int]]]
@@ -263,8 +265,7 @@ class _Writer:
             elif entry.layers:
                 n, output = entry.layers[-1], 0
             else:
-                inside = list(boxes(self.frames[n].items))
-                return (inside[-1], n) if inside else (None, None)
+                return self.outermost[n][1], n
         return None, None
 
     def _target(self, link: Link) -> tuple[Box | None, int | None]:
@@ -280,8 +281,7 @@ class _Writer:
             elif entry.layers:
                 n = entry.layers[0]
             else:
-                inside = list(boxes(self.frames[n].items))
-                return (inside[0], n) if inside else (None, None)
+                return self.outermost[n][0], n
         return None, None
 
     def _stacks(self, items: Sequence[Box | Frame], linked: set[int]) -> Iterator[str]:
@@ -302,11 +302,10 @@ class _Writer:
         """The box or the frame that shows a part."""
         return n if n in self.frames else self.box_of[n].members[0]
 
-    def _port(self, tie: TieMark, n: int) -> str | None:
+    def _port(self, tie: TieMark, n: int) -> str:
         """Where a line ends: at the row of a tie in a box, or at a box of a frame that has the slot itself."""
         if n in self.frames:
-            inside = next(boxes(self.frames[n].items), None)
-            return None if inside is None else f"n{inside.members[0]}"
+            return f"n{self.outermost[n][0].members[0]}"
         shown = [other.number for other, _ in self.ends[n][:_MOST_ROWS]]
         return f"n{n}:t{tie.number}:_" if tie.number in shown else f"n{n}"
 
@@ -318,9 +317,9 @@ class _Writer:
                 anchor = self._anchor(end.part)
                 ends.setdefault(anchor, str(end.view) if end.view else "")
             ports = [(self._port(tie, n), n, view) for n, view in ends.items()]
-            (start, first, _), *others = ports or [(None, 0, "")]
-            for port, n, view in others:
-                if start is None or port is None or port == start or left == 0:
+            for port, n, view in ports[1:]:
+                start, first, _ = ports[0]
+                if port == start or left == 0:
                     continue
                 left -= 1
                 color, label = color_of(tie.number), f"T{tie.number}" + (f" {escaped(view)}" if view else "")

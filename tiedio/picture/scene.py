@@ -13,6 +13,8 @@ from tiedio.manifest import SAFETENSORS_CODES, Manifest, Object, Variable
 from tiedio.picture.table import Call, Entry, Table
 from tiedio.views import View
 
+_DEEPEST = 200  # segments of a path; models nest a few levels deep
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -199,7 +201,12 @@ def _depth(place: str) -> int:
 
 
 def _around(place: str) -> Iterator[str]:
-    """The places around a place, from the nearest to the root without a name."""
+    """The places around a place, from the nearest to the root without a name; of what is too deep, the outer ones.
+
+    There would be gigabytes of them around a place of a megabyte.
+    """
+    if place.count("/") > _DEEPEST:
+        place = "/".join(place.split("/", _DEEPEST)[:_DEEPEST]) + "/…"
     while place:
         place = place.rpartition("/")[0]
         yield place
