@@ -283,3 +283,9 @@ def test_a_place_of_a_million_levels_costs_no_time(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(parts.built())
     picture = tiedio.plot(tmp_path / "model.safetensors", None)
     assert len(picture.dot) < 10_000
+
+
+def test_without_pydot_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydot", None)
+    with pytest.raises(tiedio.BackendError, match=r"pip install 'tiedio\[plot\]'"):
+        tiedio.plot(chain(1), None).to_pydot()

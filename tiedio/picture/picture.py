@@ -83,6 +83,7 @@ class Picture:
         except ImportError as error:
             raise BackendError(
                 "a graph of pydot needs pydot",
+                path="the picture",
                 expected="the package pydot",
                 found="none",
                 remedy="pip install 'tiedio[plot]'",

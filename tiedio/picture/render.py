@@ -31,6 +31,7 @@ def render(text: str, kind: str, *, dpi: int = 200, seconds: float = SECONDS) ->
     if program is None:
         raise BackendError(
             "a picture needs Graphviz",
+            path="the picture",
             expected="its program 'dot' on the PATH",
             found="none",
             remedy="install it: apt install graphviz, brew install graphviz, conda install graphviz, or "
@@ -44,6 +45,7 @@ def render(text: str, kind: str, *, dpi: int = 200, seconds: float = SECONDS) ->
     except subprocess.TimeoutExpired as error:
         raise TiedioError(
             "Graphviz takes too long to draw this",
+            path="the picture",
             expected=f"at most {seconds:g} seconds",
             found=f"{text.count('];')} parts and lines",
             remedy="fold more: fold=True, or a smaller number; or write a .dot file and draw it yourself",
@@ -51,6 +53,7 @@ def render(text: str, kind: str, *, dpi: int = 200, seconds: float = SECONDS) ->
     if done.returncode != 0 or not done.stdout:
         raise TiedioError(
             "Graphviz could not draw this",
+            path="the picture",
             expected="a picture",
             found=done.stderr.decode(errors="replace").strip()[:300] or f"exit code {done.returncode}",
             remedy="fold more, lower dpi, or write a .dot file and draw it yourself",
