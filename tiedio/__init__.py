@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiedio.inspection import inspect, verify
     from tiedio.limits import Limits
     from tiedio.manifest import Manifest, Tie
+    from tiedio.plotting import plot
     from tiedio.report import Report
     from tiedio.serialization import serializable
     from tiedio.tying import tie, untie
@@ -49,6 +50,7 @@ __all__ = [
     "slice",
     "inspect",
     "verify",
+    "plot",
     "serializable",
     "find_frozen_ties",
     "FrozenTie",
@@ -95,6 +97,7 @@ _HOMES = {
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
     "verify": "tiedio.inspection",
+    "plot": "tiedio.plotting",
     "serializable": "tiedio.serialization",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",

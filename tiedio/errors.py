@@ -259,7 +259,7 @@ class MismatchError(TiedioError, ValueError):
 
 
 class BackendError(TiedioError, ImportError):
-    """Keras or its backend is not installed.
+    """Something that is needed is not installed: Keras, its backend, or what draws pictures.
 
     Example:
         >>> import tiedio

@@ -202,7 +202,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.Capture
     assert "Usage: tiedio" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["inspect"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["inspect"], ["verify"], ["plot"], ["report"]])
 def test_help_documents_the_exit_codes_at_60_columns(command: list[str]) -> None:
     done = run(*command, "--help", columns=60)
     assert done.returncode == 0
@@ -214,7 +214,7 @@ def test_the_help_lists_the_commands_that_there_are(capsys: pytest.CaptureFixtur
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
     commands = [line.split()[0] for line in out.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
-    assert commands == ["demo", "inspect", "verify"]
+    assert commands == ["demo", "inspect", "verify", "plot", "report"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

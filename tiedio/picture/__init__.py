@@ -1,0 +1,1 @@
+"""Manifest and structure → picture: parts of models as Graphviz draws them, with ties. Needs no Keras."""
