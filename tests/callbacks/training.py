@@ -190,9 +190,8 @@ def main() -> None:
     data: tuple[Any, ...] = (x, y)
     if given.generator:
         data, options = (generated(BATCH),), {"steps_per_epoch": SAMPLES // BATCH}
-    history = model.fit(
-        *data, epochs=EPOCHS, validation_data=(x[:16], y[:16]), callbacks=callbacks, verbose=0, **options
-    )
+    options |= {"epochs": EPOCHS, "validation_data": (x[:16], y[:16]), "callbacks": callbacks, "verbose": 0}
+    history = model.fit(*data, **options)
     (given.folder / "told.json").write_text(json.dumps(told(model, history, callbacks, given.folder)))
     print(json.dumps(deaths.counts))
 

@@ -188,9 +188,12 @@ class BackupAndRestore(keras.callbacks.Callback):
             print(f"Going on from {os.fspath(backup.path)} in epoch {begins}{again}", flush=True)
 
     def _listen(self) -> None:
-        """Puts the front callback before all others, and this one behind all: a backup has what others did."""
-        assert self._front is not None
-        self._fit.callbacks.callbacks = [self._front, *self._others, self]
+        """Puts the front callback before all others, and this one behind all: a backup has what others did.
+
+        As long as the training is not where the backup was made, others hear nothing.
+        """
+        others = [*self._others, self] if self._backup is None else []
+        self._fit.callbacks.callbacks = [self._front, *others]
 
     def _epoch_begins(self, epoch: int) -> None:
         if self._first is None:
@@ -213,12 +216,14 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._first = record["first"]
         if epoch == record["epoch"] and record["batch"] is None:
             self._restore({"python", "numpy", "keras"})
+            self._listen()
+            for one in (*self._others, self):
+                one.on_epoch_begin(epoch, {})
             return
         replay = Replay(self.model, record["batch"], record["logs"], self._first_step_done, self._replayed)
         if record["batch"] is not None:
             keras_api.call_in_order(self._fit.callbacks)
         self._front.replay = replay
-        self._fit.callbacks.callbacks = [self._front]
         replay.begin()
 
     def _first_step_done(self) -> None:
@@ -302,11 +307,14 @@ class BackupAndRestore(keras.callbacks.Callback):
             self._latest.replace(self._previous)
         backup_file.write(self._latest, self.model, record)
 
-    def _train_ends(self) -> None:
+    def _train_ends(self, logs: dict[str, Any] | None) -> None:
         """Called before all other callbacks: what they need to have noted is given back at the latest."""
         keras_api.start_at(self.model, None)
         if self._backup is not None:
             self._restore({"python", "numpy", "keras"})
+            self._listen()
+            for one in (*self._others, self):
+                one.on_train_end(logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Removes the backups, if they are not to be kept."""

@@ -85,7 +85,7 @@ class Front(keras.callbacks.Callback):
         self,
         epoch_begins: Callable[[int], None],
         epoch_replayed: Callable[[int], None],
-        train_ends: Callable[[], None],
+        train_ends: Callable[[dict[str, Any] | None], None],
     ) -> None:
         super().__init__()
         self._epoch_begins = epoch_begins
@@ -119,7 +119,7 @@ class Front(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Called by Keras."""
-        self._train_ends()
+        self._train_ends(logs)
 
 
 class Replay:
@@ -184,7 +184,9 @@ class Replay:
         return {}
 
     def _first(self) -> None:
+        self.take_away()  # loading may make functions anew, for an optimizer that it builds
         self._on_first()
+        self.begin()
         now = states.randomness()
         self._first_moved = states.moved(self._before, now)
         self._before = now
