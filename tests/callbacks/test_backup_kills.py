@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def started(folder: Path, *options: str) -> int:
     """Runs the training in a process of its own; gives how that ended."""
-    command = [sys.executable, "-m", "tests.callbacks.training", folder, *options]
+    command = [sys.executable, "-m", "tests.callbacks.training", str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode

@@ -25,7 +25,7 @@ import numpy as np
 
 import tiedio
 from tiedio.callbacks import BackupAndRestore
-from tiedio.container import atomic, writing
+from tiedio.container import writing
 
 SAMPLES, BATCH, EPOCHS = 40, 8, 5
 
@@ -171,7 +171,7 @@ def main() -> None:
     tf.config.experimental.enable_op_determinism()
     given.folder.mkdir(exist_ok=True)
     deaths = Deaths(given.folder, given.kill)
-    for owner, name in ((writing, "reserve"), (writing, "_write_one"), (atomic.os, "fsync"), (Path, "replace")):
+    for owner, name in ((writing, "reserve"), (writing, "_write_one"), (os, "fsync"), (Path, "replace")):
         deaths.before(owner, name)
     x = np.random.random((SAMPLES, 6)).astype("float32")
     y = x.sum(1, keepdims=True) + np.random.random((SAMPLES, 1)).astype("float32")

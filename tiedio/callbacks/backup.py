@@ -21,7 +21,7 @@ _finished: dict[str, int] = {}
 """How many trainings of this process have ended, by the folder of their backups."""
 
 
-class BackupAndRestore(keras.callbacks.Callback):
+class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
     """Backs up a training, so that the same script, started again after a crash, ends as if nothing had happened.
 
     A backup is one file that is put in place in one step: the model's weights, with every tie, the optimizer's
@@ -32,7 +32,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     Args:
         backup_dir: the folder for the backups of this one training. It is made if need be.
         save_freq: `"epoch"`: at the end of each epoch. A number: after so many batches. `False`: never.
-        double_checkpoint: whether the backup before the last one is kept, too, for the case that the last one is damaged.
+        double_checkpoint: whether the backup before the last one is kept, too, in case that the last one is damaged.
         delete_checkpoint: whether the backups are removed when the training ends.
         replay: whether data that was trained with is drawn again. With `False` the training goes on at once with what
             the data gives then: other batches than in a run that was not interrupted, if it is shuffled.
@@ -79,7 +79,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         self.replay = replay
         if type(save_freq) is int:
             # Not in the class: Keras waits for each batch where a callback wants to hear of it.
-            self.on_train_batch_end = self._batch_ends  # type: ignore[method-assign]
+            self.on_train_batch_end = self._batch_ends
         self._front: Front | None = None
         self._backup: backup_file.Backup | None = None
 
@@ -154,8 +154,8 @@ class BackupAndRestore(keras.callbacks.Callback):
             self._passive = True
             warnings.warn(
                 f"The backup in {os.fspath(self.backup_dir)!r} is of training {number + 1} of this script: training "
-                f"{self._number + 1} runs again from its beginning, without backups. Give each training a folder of its "
-                "own, and all but the last one delete_checkpoint=False, and none has to run twice.",
+                f"{self._number + 1} runs again from its beginning, without backups. Give each training a folder of "
+                "its own, and all but the last one delete_checkpoint=False, and none has to run twice.",
                 stacklevel=2,
             )
         return None

@@ -72,7 +72,7 @@ class Drawing:
                 return
 
 
-class Front(keras.callbacks.Callback):
+class Front(keras.callbacks.Callback):  # type: ignore[misc]
     """The first callback of the list while a training is backed up: it knows of each event before all others.
 
     Args:
@@ -209,4 +209,3 @@ class Replay:
         """Gives the model its own functions again."""
         self.train.take_away()
         self.test.take_away()
-
