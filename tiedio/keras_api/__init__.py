@@ -54,6 +54,7 @@ from tiedio.keras_api.configs import (
     stamped,
 )
 from tiedio.keras_api.deferred import deferral_of, give_storage, give_storage_to_all, is_tracing, without_values
+from tiedio.keras_api.fitting import Fit, call_in_order, global_seed_state, running_fit, start_at
 from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
@@ -201,4 +202,9 @@ __all__ = [
     "assignments_ignored",
     "live_view",
     "viewed",
+    "Fit",
+    "call_in_order",
+    "global_seed_state",
+    "running_fit",
+    "start_at",
 ]

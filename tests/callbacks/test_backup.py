@@ -1,0 +1,225 @@
+"""What a user of `BackupAndRestore` sees, in one process."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import tiedio
+from tiedio.callbacks import BackupAndRestore
+from tiedio.callbacks.backup import LATEST, PREVIOUS
+from tiedio.callbacks.plain_values import NotPlain, describe, revive
+
+X = np.random.default_rng(0).random((12, 3)).astype("float32")
+Y = X.sum(1, keepdims=True)
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends the training by an error, as a crash would."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras."""
+        if epoch == self.epoch:
+            raise RuntimeError("crash")
+
+
+def compiled(width: int = 4) -> Any:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(width), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+def fit(model: Any, *callbacks: Any, epochs: int = 4, **options: Any) -> Any:
+    options = {"batch_size": 4, "verbose": 0, "shuffle": False} | options
+    return model.fit(X, Y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def crash(folder: Path, epoch: int = 2, **options: Any) -> Any:
+    model = compiled()
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(model, BackupAndRestore(folder, delete_checkpoint=False, **options), Stop(epoch))
+    return model
+
+
+def test_arguments_and_defaults_are_those_of_keras() -> None:
+    ours = inspect.signature(BackupAndRestore.__init__).parameters
+    theirs = inspect.signature(keras.callbacks.BackupAndRestore.__init__).parameters
+    assert [*theirs] == [name for name in ours if name != "replay"]
+    assert {name: one.default for name, one in theirs.items()} == {
+        name: one.default for name, one in ours.items() if name != "replay"
+    }
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "batch", 1.5])
+def test_a_wrong_save_freq_is_refused(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(tiedio.ModelError, match="save_freq"):
+        BackupAndRestore(tmp_path, save_freq=wrong)
+
+
+def test_an_empty_path_is_refused() -> None:
+    with pytest.raises(tiedio.ModelError, match="backup_dir"):
+        BackupAndRestore("")
+
+
+def test_after_a_crash_the_history_is_whole_and_the_weights_are_the_same(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    whole = compiled()
+    expected = fit(whole)
+    keras.utils.set_random_seed(1)
+    crash(tmp_path / "backups")
+    keras.utils.set_random_seed(1)
+    model = compiled()
+    found = fit(model, BackupAndRestore(tmp_path / "backups"))
+    assert (found.history, found.epoch) == (expected.history, expected.epoch)
+    for mine, theirs in zip(model.variables, whole.variables, strict=True):
+        assert np.array_equal(mine, theirs)
+    assert int(model.optimizer.iterations) == 12
+    assert not (tmp_path / "backups").exists()
+
+
+def test_the_next_fit_begins_where_it_is_told_to(tmp_path: Path) -> None:
+    crash(tmp_path)
+    model = compiled()
+    fit(model, BackupAndRestore(tmp_path, replay=False))
+    assert fit(model, epochs=1).epoch == [0]
+
+
+def test_what_other_files_are_in_the_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    fit(compiled(), BackupAndRestore(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_another_model_is_refused_and_the_backup_stays(tmp_path: Path) -> None:
+    crash(tmp_path)
+    before = (tmp_path / LATEST).read_bytes()
+    model = compiled(5)
+    values = model.get_weights()
+    with pytest.raises(tiedio.MismatchError):
+        fit(model, BackupAndRestore(tmp_path))
+    assert all(np.array_equal(a, b) for a, b in zip(values, model.get_weights(), strict=True))
+    assert (tmp_path / LATEST).read_bytes() == before
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 5}, {"batch_size": 3}, {"epochs": 1}, {"initial_epoch": 1}])
+def test_other_data_or_epochs_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    crash(tmp_path)
+    before = (tmp_path / LATEST).read_bytes()
+    model = compiled()
+    with pytest.raises(tiedio.MismatchError, match="remove the backup"):
+        fit(model, BackupAndRestore(tmp_path), **options)
+    assert (tmp_path / LATEST).read_bytes() == before
+    fit(model, epochs=1)  # nothing is left behind
+    assert int(model.optimizer.iterations) > 0
+
+
+def test_a_damaged_backup_is_refused_and_with_two_the_other_is_taken(tmp_path: Path) -> None:
+    crash(tmp_path, 3, double_checkpoint=True)
+    raw = bytearray((tmp_path / LATEST).read_bytes())
+    raw[-1] ^= 1
+    (tmp_path / LATEST).write_bytes(raw)
+    with pytest.warns(UserWarning, match="the one before is taken"):
+        history = fit(compiled(), BackupAndRestore(tmp_path, delete_checkpoint=False))
+    assert history.epoch == [0, 1, 2, 3]
+    (tmp_path / LATEST).write_bytes(raw)
+    (tmp_path / PREVIOUS).unlink(missing_ok=True)
+    with pytest.raises(tiedio.DamagedError):
+        fit(compiled(), BackupAndRestore(tmp_path))
+
+
+def test_a_training_that_has_ended_is_not_trained_again(tmp_path: Path) -> None:
+    first = compiled()
+    expected = fit(first, BackupAndRestore(tmp_path, delete_checkpoint=False))
+    from tiedio.callbacks import backup
+
+    backup._finished.clear()  # as in a new process
+    model = compiled()
+    found = fit(model, BackupAndRestore(tmp_path, delete_checkpoint=False))
+    assert found.history == expected.history
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), model.get_weights(), strict=True))
+
+
+def test_a_backup_of_a_later_training_of_the_script_is_kept_for_that(tmp_path: Path) -> None:
+    from tiedio.callbacks import backup
+
+    callback = BackupAndRestore(tmp_path, delete_checkpoint=False)
+    model = compiled()
+    fit(model, callback)
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(model, callback, Stop(2))
+    backup._finished.clear()
+    callback, model = BackupAndRestore(tmp_path), compiled()
+    with pytest.warns(UserWarning, match="training 2 of this script"):
+        fit(model, callback)
+    assert (tmp_path / LATEST).exists()
+    assert fit(model, callback).epoch == [0, 1, 2, 3]
+    assert not (tmp_path / LATEST).exists()
+
+
+def test_what_a_callback_has_noted_comes_back_and_what_cannot_is_told(tmp_path: Path) -> None:
+    class Notes(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[int] = []
+            self.best: Any = None
+            self.patience = 3
+            self.odd: Any = None
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.seen.append(epoch)
+            self.best = (np.float32(logs["loss"]), {"epoch": epoch})
+            self.odd = object()
+
+    def run(*others: Any) -> Notes:
+        notes = Notes()
+        fit(compiled(), BackupAndRestore(tmp_path), notes, *others)
+        return notes
+
+    with pytest.raises(RuntimeError, match="crash"):
+        run(Stop(2))
+    with pytest.warns(UserWarning, match=r"Notes.*\.odd"):
+        notes = run()
+    assert notes.seen == [0, 1, 2, 3]
+    assert notes.best[1] == {"epoch": 3}
+
+
+def test_a_loop_of_ones_own_is_refused(tmp_path: Path) -> None:
+    callbacks = keras.callbacks.CallbackList([BackupAndRestore(tmp_path)], model=compiled(), epochs=1)
+    with pytest.raises(tiedio.ModelError, match="fit only"):
+        callbacks.on_train_begin()
+
+
+def test_without_a_replay_an_unbuilt_model_is_refused(tmp_path: Path) -> None:
+    crash(tmp_path)
+    model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(tiedio.ModelError, match="not built"):
+        fit(model, BackupAndRestore(tmp_path, replay=False))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 3, -(10**30), 0.1, -0.0, float("inf"), "text", "ünder", "\ud800", [1, [2.5]], (1, "a"), {"a": (1,)},
+        {1: None}, {3, 4}, np.float32(1.5), np.arange(6, dtype="int16").reshape(2, 3), np.array(2.5), b"bytes",
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_plain_values_come_back_as_they_were(value: Any) -> None:
+    if isinstance(value, bytes):
+        with pytest.raises(NotPlain):
+            describe(value)
+        return
+    plain = describe(value)
+    found = revive(plain.json, lambda n: np.frombuffer(plain.arrays[n].tobytes(), np.uint8))
+    assert type(found) is type(value)
+    assert repr(found) == repr(value)
