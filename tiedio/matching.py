@@ -10,7 +10,7 @@ from typing import Any
 
 from tiedio.errors import MismatchError
 from tiedio.manifest import Manifest
-from tiedio.slots import join
+from tiedio.naming import join
 
 
 @dataclass(frozen=True, slots=True)
