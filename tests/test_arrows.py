@@ -18,14 +18,14 @@ FLOORS: dict[float, set[str]] = {
     1: {"errors"},
     1.25: {"limits"},
     1.375: {"allowance"},
-    1.5: {"strict_json", "records", "views", "naming", "paths"},
+    1.5: {"strict_json", "records", "views", "naming", "paths", "dtypes"},
     2: {"container", "keras_api", "arrays"},
     2.5: {"session", "progress"},
     3: {"manifest", "slots", "configs", "report", "roots"},
     3.5: {"describe", "plain", "values", "matching", "guarding", "pairs", "serialization"},
     3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom", "moments"},
     4: {"ties", "structure", "alias", "training", "closing", "plot", "inspection", "retying", "migration", "frozen"},
-    4.5: {"pipeline", "weights"},
+    4.5: {"pipeline", "weights", "comparing"},
     4.625: {"proof"},
     4.75: {"loading", "cloning"},
     4.9: {"exchange"},
@@ -41,7 +41,7 @@ FIRST_USER_FLOOR = 6
 # What reads a file must work, and be quick, without Keras.
 WITHOUT_KERAS = (
     "errors", "limits", "allowance", "strict_json", "records", "views", "naming", "container", "manifest",
-    "progress", "inspection",
+    "progress", "inspection", "matching", "dtypes", "comparing", "paths",
 )  # fmt: skip
 KERAS_AND_BACKENDS = ("keras", "tensorflow", "jax", "torch", "keras_hub")
 INTERNALS = "keras.src"

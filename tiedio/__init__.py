@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
+    from tiedio.comparing import Difference, diff
     from tiedio.errors import (
         BackendError,
         DamagedError,
@@ -49,8 +50,10 @@ __all__ = [
     "slice",
     "inspect",
     "verify",
+    "diff",
     "serializable",
     "find_frozen_ties",
+    "Difference",
     "FrozenTie",
     "Limits",
     "Manifest",
@@ -95,6 +98,8 @@ _HOMES = {
     "ViewError": "tiedio.errors",
     "inspect": "tiedio.inspection",
     "verify": "tiedio.inspection",
+    "diff": "tiedio.comparing",
+    "Difference": "tiedio.comparing",
     "serializable": "tiedio.serialization",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",

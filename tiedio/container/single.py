@@ -197,15 +197,7 @@ class Reader:
             FormatError: there is no such tensor, or the file was changed since it was opened.
             PathError: the file cannot be read, or the reader was closed.
         """
-        entry = self.header.entries.get(name)
-        if entry is None:
-            raise FormatError(
-                f"holds no tensor {short(name)}",
-                path=self._path,
-                expected="the name of a tensor in the file",
-                found=short(name),
-                remedy="see the header for the names",
-            )
+        entry = self._entry(name)
         start, stop = self.header.data_start + entry.start, self.header.data_start + entry.stop
         if self._mapped is not None:
             self.require_unchanged()
@@ -213,6 +205,22 @@ class Reader:
                 self._counter.add(stop - start)
             return self._mapped[start:stop]
         return self._copy(start, stop - start)
+
+    def read_into(self, name: str, offset: int, into: NDArray[np.uint8]) -> None:
+        """Read a part of one tensor into memory of the caller's, mapped or not.
+
+        Args:
+            name: the tensor's name.
+            offset: the part's first byte, in the tensor.
+            into: where to; its size says how many bytes.
+
+        Raises:
+            FormatError, PathError: as `bytes_of` does.
+        """
+        entry = self._entry(name)
+        if not 0 <= offset <= offset + into.size <= entry.stop - entry.start:
+            raise ValueError(f"tensor {short(name)} has no bytes {offset} to {offset + into.size}")
+        self._read(self.header.data_start + entry.start + offset, into)
 
     def close(self) -> None:
         """Let go of the file; arrays that were given out stay valid."""
@@ -232,16 +240,33 @@ class Reader:
             found = now[0] if now[0] != self._stamp[0] else "other"
             raise changed(self._path, self._stamp[0], found)
 
+    def _entry(self, name: str) -> Entry:
+        entry = self.header.entries.get(name)
+        if entry is None:
+            raise FormatError(
+                f"holds no tensor {short(name)}",
+                path=self._path,
+                expected="the name of a tensor in the file",
+                found=short(name),
+                remedy="see the header for the names",
+            )
+        return entry
+
     def _copy(self, start: int, count: int) -> NDArray[np.uint8]:
         space = np.empty(count + ALIGNMENT, np.uint8)
         shift = -space.ctypes.data % ALIGNMENT
         result = space[shift : shift + count]
+        self._read(start, result)
+        return result
+
+    def _read(self, start: int, into: NDArray[np.uint8]) -> None:
+        count = into.size
         done, most = 0, count if self._counter is None else _TOLD_AT_ONCE
         try:
             with self._lock:
                 self.require_unchanged()
                 self._file.seek(start)
-                while done < count and (step := self._file.readinto(result[done : done + most].data)):
+                while done < count and (step := self._file.readinto(into[done : done + most].data)):
                     done += step
                     if self._counter is not None:
                         self._counter.add(step)
@@ -256,7 +281,6 @@ class Reader:
             ) from error
         if done < count:
             raise changed(self._path, count, done)
-        return result
 
 
 def open_reader(
