@@ -36,17 +36,10 @@ def asked(words: str, folder: Path, code: str = MAIN) -> list[str]:
         "COMP_WORDS": words.replace(" ", "\n"),
         "COMP_CWORD": str(len(words.split(" ")) - 1),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
-    return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
+    return [line.removeprefix("plain,") for line in done.stdout.splitlines() if line]
 
 
 def test_commands_and_options_are_completed(folder: Path) -> None:
@@ -112,7 +105,7 @@ def test_the_script_works_in_bash(folder: Path, tmp_path: Path) -> None:
     script = """
     set -e
     eval "$(tiedio completion bash)"
-    compopt() { echo "compopt $*"; }  # it works only while bash completes
+    compopt() { echo compopt "$@"; }  # it works only while bash completes
     press() {
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
         _tiedio_completion tiedio || true

@@ -28,8 +28,7 @@ def exit_code(*arguments: str) -> int:
     try:
         return cli.main(arguments)
     except SystemExit as stop:
-        assert isinstance(stop.code, int)
-        return stop.code
+        return stop.code if isinstance(stop.code, int) else -1
 
 
 @pytest.fixture(scope="module")
@@ -148,20 +147,15 @@ def test_a_structure_of_any_shape_is_compared_or_refused(tmp_path: Path, capsys:
             assert exit_code("diff", str(plain), str(odd)) in (0, 3)
 
 
-def test_a_reader_that_has_read_enough_ends_it_without_a_word(files: tuple[Path, Path], tmp_path: Path) -> None:
-    layers = [keras.layers.Dense(1, name=f"a-layer-with-a-long-name-{n}") for n in range(300)]
-    many = tmp_path / "many.safetensors"
-    tiedio.save(keras.Sequential([keras.Input((1,)), *layers]), many, check=False)
-    for arguments in (["inspect", str(many)], ["inspect", "--json", str(many)], ["diff", str(many), str(files[0])]):
+def test_a_reader_that_has_read_enough_ends_it_without_a_word(files: tuple[Path, Path]) -> None:
+    a, b = map(str, files)
+    for arguments in (["inspect", a], ["inspect", "--json", a], ["verify", a], ["diff", a, b], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
         command = [sys.executable, "-c", MAIN, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline()
-        process.stdout.close()
-        said = process.stderr.read()
-        process.stderr.close()
-        assert (process.wait(timeout=60), said) == (cli.PIPE_CLOSED, b""), arguments
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (cli.PIPE_CLOSED, ""), arguments
 
 
 def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def summarize(manifest: Manifest) -> dict[str, Any]:
         manifest: what `tiedio.inspect` returned.
 
     Returns:
-        plain data: `format`, `versions`, `roots`, `tensors` (name, dtype, shape, bytes, trainable), `ties` (path, slots,
-        views, dtype, shape, bytes_saved), `shared_objects` (class_name, paths), `optimizers` (path, class_name, models,
-        built, variables), `objects`, `custom`, `bytes` and `bytes_saved`. `trainable` is `None` for what is no variable,
-        and a view is what `str` makes of it, `None` where a slot holds the variable itself.
+        plain data: `format`, `versions`, `roots`, `tensors` (name, dtype, shape, bytes, trainable), `ties` (path,
+        slots, views, dtype, shape, bytes_saved), `shared_objects` (class_name, paths), `optimizers` (path, class_name,
+        models, built, variables), `objects`, `custom`, `bytes` and `bytes_saved`. `trainable` is `None` for what is no
+        variable, and a view is what `str` makes of it, `None` where a slot holds the variable itself.
 
     Example:
         >>> from tiedio.manifest import Manifest, Slot, Variable
