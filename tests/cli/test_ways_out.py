@@ -129,20 +129,32 @@ def test_a_structure_of_any_shape_is_compared_or_refused(tmp_path: Path, capsys:
     plain.write_bytes(good().parts.built())
     parts = good().parts
     for key in ("layers", "nodes", "config", "class", "inputs", "operations", "kind", "name"):
-        for value in (5, [5], [-1, "x", None], {"$object": 10**9}, {"$object": {}}, {"$tensor": [0]}, "text", None):
+        odd_values: list[Any] = [
+            5,
+            [5],
+            [-1, "x", None],
+            {"$object": 10**9},
+            {"$object": {}},
+            {"$tensor": [0]},
+            "text",
+            None,
+        ]
+        for value in odd_values:
             structure = parts.document("structure")
             for entry in structure["objects"]:
                 entry[key] = value
             odd.write_bytes(parts.with_text("structure", strict_json.dumps(structure)).built())
             for pair in ((odd, plain), (plain, odd)):
                 assert exit_code("diff", *map(str, pair)) in (0, 3), (key, value)
-    for value in (5, [], {"objects": 3, "nodes": []}, {"objects": [3], "nodes": []}):
+    no_structures: list[Any] = [5, [], {"objects": 3, "nodes": []}, {"objects": [3], "nodes": []}]
+    for value in no_structures:
         odd.write_bytes(parts.with_text("structure", strict_json.dumps(value)).built())
         assert exit_code("diff", str(plain), str(odd)) == 1
         assert "Traceback" not in capsys.readouterr().err
     training = parts.document("training")
     for key in ("models", "optimizers", "shared"):
-        for value in ([{}], [{"model": {}, "config": 3, "optimizer": "x"}], []):
+        records: list[Any] = [[{}], [{"model": {}, "config": 3, "optimizer": "x"}], []]
+        for value in records:
             odd.write_bytes(parts.with_text("training", strict_json.dumps({**training, key: value})).built())
             assert exit_code("diff", str(plain), str(odd)) in (0, 3)
 

@@ -264,3 +264,21 @@ def test_the_text_fits_a_narrow_terminal_and_keeps_one_line_for_each_fact_in_a_p
     lines = difference.text(None).splitlines()
     assert "  dense: units is 4 in A, 5 in B" in lines
     assert len([line for line in lines if line.startswith("  ")]) == len(difference.changes) + len(difference.values)
+
+
+def test_a_weight_that_is_a_view_in_one_file_only_is_told_as_a_variable_of_the_other(
+    compared: Callable[..., tiedio.Difference],
+) -> None:
+    def model(tied: bool) -> Any:
+        keras.utils.set_random_seed(1)
+        x = keras.Input((3,), name="x")
+        a, b = keras.layers.Dense(3, name="a"), keras.layers.Dense(3, name="b")
+        built = keras.Model(x, b(a(x)), name="m")
+        if tied:
+            tiedio.tie(b, a, weights=["kernel"], view=tiedio.transpose())
+        return built
+
+    assert told(compared(model(True), model(False))) == [
+        "variables: b/kernel: only in B (float32 3 x 3)",
+        "ties: a/kernel = b/kernel as its transpose([1, 0]): only in A",
+    ]

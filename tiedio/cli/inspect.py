@@ -146,7 +146,10 @@ def _print_summary(console: Console, file: Path, found: dict[str, Any], depth: i
     tensors = found["tensors"]
     if depth is None and most is not None and len(tensors) > most:
         depth = _depth_for(tensors, most)
-    _print_rows(console, _summed(tensors, depth) if depth is not None else [_row(one) for one in tensors])
+    rows = _summed(tensors, depth) if depth is not None else [_row(one) for one in tensors]
+    _print_rows(console, rows if most is None else rows[:most])
+    if most is not None:
+        _print_rest(console, len(rows) - len(rows[:most]))
     if depth is not None and most is not None:
         console.print(Text(f"in sums; each of the {_count(tensors, 'tensor')}: --all"))
     listed = found["ties"] if most is None else found["ties"][:most]
@@ -198,14 +201,16 @@ def _print_rest(console: Console, count: int) -> None:
 
 
 def _depth_for(tensors: Sequence[dict[str, Any]], most: int) -> int:
-    """How many names of a path are told, if there are to be at most so many rows."""
-    depth = 1
+    """How many names of a path are told, if there are to be at most so many rows; 0 where one is too many."""
+    depth = 0
     while len({_start(one["name"], depth + 1) for one in tensors}) <= most:
         depth += 1
     return depth
 
 
 def _start(path: str, depth: int) -> str:
+    if depth == 0:  # names that differ in numbers only
+        return re.sub(r"[0-9]+", "*", path.split("/", 1)[0])
     return "/".join(path.split("/", depth)[:depth])
 
 

@@ -96,8 +96,9 @@ class Orders:
     @staticmethod
     def of(match: Match) -> Orders:
         """What is the same member in both files."""
-        there = dict(reversed((*match.objects, *match.slots)))
-        back = {theirs: mine for mine, theirs in reversed((*match.objects, *match.slots))}
+        pairs = (*match.objects, *match.alike())
+        there = dict(reversed(pairs))
+        back = {theirs: mine for mine, theirs in reversed(pairs)}
         canonical = tuple(
             {path: variable.slots[0].path for path, variable in side.variables.items()} for side in (match.a, match.b)
         )

@@ -106,6 +106,11 @@ class Match:
         renamed = [(mine, theirs) for theirs, mine in dict.fromkeys(found.renamed)]
         return Match(a, b, tuple(dict.fromkeys(found.objects)), tuple(slots), tuple(renamed))
 
+    def alike(self) -> list[tuple[str, str]]:
+        """The pairs of slots that both hold the variable itself, or the same view of it."""
+        views = [{s.path: s.view for v in side.manifest.variables for s in v.slots} for side in (self.a, self.b)]
+        return [(mine, theirs) for mine, theirs in self.slots if views[0][mine] == views[1][theirs]]
+
     def names(self) -> tuple[Names, Names]:
         """What references of each file stand for, in the words of the first."""
         back = {theirs: mine for mine, theirs in reversed(self.objects)}

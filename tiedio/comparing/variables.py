@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from tiedio.comparing.encoded import compare
 from tiedio.comparing.found import Found, each_once, listed
@@ -26,21 +25,16 @@ def _seen_by(side: Side, optimizer: bool) -> Callable[[str], bool]:
 def pairs_of_variables(match: Match) -> list[tuple[str, Variable, Variable]]:
     """The variables that stand for each other, each of them at least once: path in the first file, and both."""
     pairs: dict[tuple[str, str], tuple[str, Variable, Variable]] = {}
-    for mine, theirs in match.slots:
+    for mine, theirs in match.alike():
         one, other = match.a.variables[mine], match.b.variables[theirs]
-        if _view(one, mine) == _view(other, theirs):
-            key = one.slots[0].path, other.slots[0].path
-            pairs.setdefault(key, (one.slots[0].path, one, other))
+        pairs.setdefault((one.slots[0].path, other.slots[0].path), (one.slots[0].path, one, other))
     return [pairs[key] for key in each_once(pairs)]
-
-
-def _view(variable: Variable, path: str) -> Any:
-    return next(slot.view for slot in variable.slots if slot.path == path) if len(variable.slots) > 1 else None
 
 
 def compare_variables(match: Match, optimizer: bool, found: Found) -> None:
     """Compares what belongs to each variable but its value."""
-    told = ({mine for mine, _ in match.slots}, {theirs for _, theirs in match.slots})
+    alike = match.alike()
+    told = ({mine for mine, _ in alike}, {theirs for _, theirs in alike})
     for n, side in enumerate((match.a, match.b)):
         seen = _seen_by(side, optimizer)
         for variable in side.manifest.variables:
