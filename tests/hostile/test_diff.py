@@ -1,4 +1,4 @@
-"""`tiedio.diff` of a hostile file: an error of the library or a difference, within the memory that the file may take."""
+"""`tiedio.diff` of a hostile file: an error of the library or a difference, within the memory that it may take."""
 
 from __future__ import annotations
 
