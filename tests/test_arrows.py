@@ -18,16 +18,16 @@ FLOORS: dict[float, set[str]] = {
     1: {"errors"},
     1.25: {"limits"},
     1.375: {"allowance"},
-    1.5: {"strict_json", "records", "views", "naming", "texts"},
+    1.5: {"strict_json", "records", "views", "naming", "texts", "paths", "dtypes"},
     2: {"container", "keras_api", "arrays"},
-    2.5: {"session"},
+    2.5: {"session", "progress"},
     3: {"manifest", "slots", "configs", "report", "roots"},
     3.5: {"describe", "plain", "values", "matching", "guarding", "pairs", "serialization"},
     3.75: {"omissions", "own_compile", "optimizers", "hooks", "custom", "moments"},
     4: {"ties", "structure", "alias", "training", "closing", "inspection", "retying", "migration", "frozen"},
     4.25: {"picture"},
     4.375: {"page"},
-    4.5: {"pipeline", "weights"},
+    4.5: {"pipeline", "weights", "comparing"},
     4.625: {"proof"},
     4.75: {"loading", "cloning", "live_picture"},
     4.9: {"exchange"},
@@ -42,8 +42,8 @@ FIRST_USER_FLOOR = 6
 
 # What reads a file must work, and be quick, without Keras.
 WITHOUT_KERAS = (
-    "errors", "limits", "allowance", "strict_json", "records", "views", "naming", "texts", "container",
-    "manifest", "inspection", "picture", "page",
+    "errors", "limits", "allowance", "strict_json", "records", "views", "naming", "texts", "dtypes", "paths",
+    "container", "manifest", "progress", "inspection", "matching", "comparing", "picture", "page",
 )  # fmt: skip
 KERAS_AND_BACKENDS = ("keras", "tensorflow", "jax", "torch", "keras_hub")
 INTERNALS = "keras.src"

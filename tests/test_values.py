@@ -21,6 +21,7 @@ import tiedio
 from tiedio import values
 from tiedio.container.header import read_header, span_of
 from tiedio.container.single import as_bytes
+from tiedio.dtypes import numpy_dtype
 from tiedio.errors import FormatError, MismatchError, ModelError
 from tiedio.manifest import SAFETENSORS_CODES, TensorSpec
 
@@ -30,7 +31,7 @@ SHAPES = [(), (0,), (3, 0, 2), (1,), (5,), (3, 7), (16, 16)]
 
 def pattern(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
     """Values whose bytes are all different where the dtype allows it; NaNs and negative zeros too."""
-    kind = values.numpy_dtype(dtype)
+    kind = numpy_dtype(dtype)
     size = int(np.prod(shape)) * kind.itemsize
     raw = (np.arange(size) * 37 + 11).astype(np.uint8)
     array = raw.view(kind).reshape(shape)
@@ -50,7 +51,7 @@ def bits(value: Any) -> bytes:
 
 
 def float8_zeros(shape: Any, dtype: str) -> Any:
-    return np.zeros(shape, values.numpy_dtype(dtype))
+    return np.zeros(shape, numpy_dtype(dtype))
 
 
 def model_of(*dtypes: str) -> Any:
@@ -81,7 +82,7 @@ def model_of(*dtypes: str) -> Any:
 def test_every_dtype_has_the_size_that_its_code_says() -> None:
     for dtype in SAFETENSORS_CODES:
         size = span_of(values.code_of(dtype, "x"), (1,))
-        assert values.numpy_dtype(dtype).itemsize == size, dtype
+        assert numpy_dtype(dtype).itemsize == size, dtype
 
 
 def test_a_dtype_that_the_format_lacks_is_refused_by_name() -> None:

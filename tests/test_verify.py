@@ -154,7 +154,7 @@ def test_a_file_that_is_replaced_meanwhile_is_not_what_is_loaded(
     other = saved.with_name("other.safetensors")
     tiedio.save(model(), other)
 
-    def verified_then_replaced(file: Any, shown: str, limits: Any) -> Header:
+    def verified_then_replaced(file: Any, shown: str, limits: Any, progress: Any) -> Header:
         header = verified_header(file, shown, limits)
         other.replace(saved)
         return header

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
+    from tiedio.comparing import Difference, diff
     from tiedio.errors import (
         BackendError,
         DamagedError,
@@ -50,9 +51,11 @@ __all__ = [
     "slice",
     "inspect",
     "verify",
+    "diff",
     "plot",
     "serializable",
     "find_frozen_ties",
+    "Difference",
     "FrozenTie",
     "Limits",
     "Manifest",
@@ -98,6 +101,8 @@ _HOMES = {
     "inspect": "tiedio.inspection",
     "verify": "tiedio.inspection",
     "plot": "tiedio.plotting",
+    "diff": "tiedio.comparing",
+    "Difference": "tiedio.comparing",
     "serializable": "tiedio.serialization",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",

@@ -12,20 +12,20 @@ from tiedio import configs, keras_api, moments, session, slots, ties
 from tiedio.cloning import clones_of
 from tiedio.container.header import Header
 from tiedio.container.single import open_reader, write_tensors
-from tiedio.errors import FormatError, ModelError, NoSuchFileError, PathError
+from tiedio.errors import FormatError, ModelError
 from tiedio.frozen import warn_of_frozen_ties
 from tiedio.inspection import STRUCTURE_KEY, TRAINING_KEY, manifest_of, metadata_of
 from tiedio.limits import Limits
 from tiedio.loading import Options, load_into
 from tiedio.manifest import Manifest, Tie
+from tiedio.paths import checked_source, checked_target
 from tiedio.pipeline import Parsed, fill, restore, take_snapshot
+from tiedio.progress import Progress, observed
 from tiedio.proof import MovedError, Proof
 from tiedio.report import Report
 from tiedio.roots import as_given, as_roots
 from tiedio.structure.audit import Rules
 from tiedio.weights import take_weights
-
-SUFFIX = ".safetensors"
 
 
 def save(
@@ -35,6 +35,7 @@ def save(
     optimizer: bool = True,
     overwrite: bool = True,
     check: bool = True,
+    progress: Progress = False,
 ) -> None:
     """Saves a model, or several that share layers, so that every tie survives.
 
@@ -48,6 +49,8 @@ def save(
         overwrite: whether an existing file is replaced; `False` raises.
         check: whether the structure is rebuilt, without values, before the file is written, to prove that
             `load` will give the same model. Turning it off saves time and gives up the guarantee.
+        progress: `True` for a bar in the terminal, if it takes more than a second; or a function, which is called with
+            the bytes that are done and with all that there are. What it raises ends the call: nothing is replaced.
 
     Raises:
         PathError: if the name, the folder or an existing file forbids writing.
@@ -63,22 +66,24 @@ def save(
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> tiedio.save(model, "model.safetensors")
     """
-    target = _checked_target(path, overwrite)
+    target = checked_target(path, overwrite)
     alone = keras_api.is_alone()
     snapshot = take_snapshot(as_roots(model), optimizer)
     metadata = snapshot.metadata()
     if snapshot.manifest.constants:
         warn_of_frozen_ties(snapshot.walk, stacklevel=2)
     proof = Proof(snapshot, metadata, check, alone)
-    try:
-        write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=proof.run)
-    except MovedError as error:
-        if not check or keras_api.others_compute():  # it was another thread, or that cannot be told
-            raise moments.changed(error.path) from None
-        # What is proved does not depend on values, but the file has to have them as the caller will find them.
-        snapshot = snapshot.renewed()
-        still = functools.partial(moments.require_still, snapshot.living, snapshot.sources)
-        write_tensors(target, snapshot.tensors(), metadata, overwrite=overwrite, meanwhile=still)
+    with observed(progress, f"saving {os.path.basename(target)}") as observer:
+        write = functools.partial(write_tensors, target, overwrite=overwrite, progress=observer)
+        try:
+            write(snapshot.tensors(), metadata, meanwhile=proof.run)
+        except MovedError as error:
+            if not check or keras_api.others_compute():  # it was another thread, or that cannot be told
+                raise moments.changed(error.path) from None
+            # What is proved does not depend on values, but the file has to have them as the caller will find them.
+            snapshot = snapshot.renewed()
+            still = functools.partial(moments.require_still, snapshot.living, snapshot.sources)
+            write(snapshot.tensors(), metadata, meanwhile=still)
     if proof.beyond is not None:
         warnings.warn(f"tiedio.load will ask for raised limits. {proof.beyond}", UserWarning, stacklevel=2)
 
@@ -92,6 +97,7 @@ def load(
     mmap: bool = True,
     verify: bool = False,
     limits: Limits | None = None,
+    progress: Progress = False,
 ) -> Any:
     """Loads what `save` wrote: variables that were one object are one object again.
 
@@ -104,6 +110,8 @@ def load(
             for a file that others change in place.
         verify: whether every byte of the file is compared with the digests in it, before anything is made of it.
         limits: what the file may ask for; default: what fits its size, see `tiedio.Limits`.
+        progress: `True` for a bar in the terminal, if it takes more than a second; or a function, which is called with
+            the bytes that are done and with all that there are. What it raises ends the call: there is no model.
 
     Returns:
         The model, or a dict of models if `save` was given one.
@@ -125,8 +133,11 @@ def load(
         >>> model.layers[0] is model.layers[1]
         True
     """
-    name = _checked_source(path)
-    with open_reader(name, mmap=mmap, verify=verify, limits=limits) as reader:
+    name = checked_source(path)
+    with (
+        observed(progress, f"loading {os.path.basename(name)}") as observer,
+        open_reader(name, mmap=mmap, verify=verify, limits=limits, progress=observer) as reader,
+    ):
         caps = (limits or Limits()).for_file(reader.header.file_size)
         manifest = manifest_of(reader.header, name)
         _require_structure(reader.header.metadata, name)
@@ -158,6 +169,7 @@ def save_weights(
     *,
     optimizer: bool = True,
     overwrite: bool = True,
+    progress: Progress = False,
 ) -> None:
     """Saves the weights of a model that only its own code can make again, with every tie.
 
@@ -171,6 +183,8 @@ def save_weights(
         path: the file; its name ends in `.safetensors`.
         optimizer: whether the state of the optimizers that the models compile with is saved too.
         overwrite: whether an existing file is replaced; `False` raises.
+        progress: `True` for a bar in the terminal, if it takes more than a second; or a function, which is called with
+            the bytes that are done and with all that there are. What it raises ends the call: nothing is replaced.
 
     Raises:
         PathError: if the name, the folder or an existing file forbids writing.
@@ -189,11 +203,12 @@ def save_weights(
         >>> _ = model(numpy.zeros((1, 3)))
         >>> tiedio.save_weights(model, "weights.safetensors")
     """
-    target = _checked_target(path, overwrite)
+    target = checked_target(path, overwrite)
     alone = keras_api.is_alone()
     taken = take_weights(as_roots(model), optimizer)
     still = None if alone else functools.partial(moments.require_still, taken.living, taken.held)
-    write_tensors(target, taken.tensors, taken.metadata, overwrite=overwrite, meanwhile=still)
+    with observed(progress, f"saving {os.path.basename(target)}") as observer:
+        write_tensors(target, taken.tensors, taken.metadata, overwrite=overwrite, meanwhile=still, progress=observer)
 
 
 def load_weights(
@@ -208,6 +223,7 @@ def load_weights(
     mmap: bool = True,
     verify: bool = False,
     limits: Limits | None = None,
+    progress: Progress = False,
 ) -> Report:
     """Loads the weights of a file into a model that code has built; all of them or, on any error, none.
 
@@ -235,6 +251,8 @@ def load_weights(
             for a file that others change in place.
         verify: whether every byte of the file is compared with the digests in it, before anything is made of it.
         limits: what the file may ask for; default: what fits its size, see `tiedio.Limits`.
+        progress: `True` for a bar in the terminal, if it takes more than a second; or a function, which is called with
+            the bytes that are done and with all that there are. What it raises ends the call: nothing is loaded.
 
     Returns:
         The report; `print` shows it.
@@ -277,10 +295,13 @@ def load_weights(
             found=repr(prefix),
             remedy='name a layer or model in the file: "encoder"',
         )
-    name = _checked_source(path)
+    name = checked_source(path)
     roots = as_roots(model, keras_api.Layer)
     options = Options(strict, ties, optimizer, (prefix or "").strip("/"), dict(mapping or {}))
-    with open_reader(name, mmap=mmap, verify=verify, limits=limits) as reader:
+    with (
+        observed(progress, f"loading {os.path.basename(name)}") as observer,
+        open_reader(name, mmap=mmap, verify=verify, limits=limits, progress=observer) as reader,
+    ):
         manifest = manifest_of(reader.header, name)
         return load_into(roots, manifest, reader.bytes_of, name, options, _told(manifest, reader.header, name))
 
@@ -373,51 +394,3 @@ def _require_structure(metadata: Mapping[str, str], path: str) -> None:
             found="a file written by tiedio.save_weights",
             remedy="build the model with its own code, and call tiedio.load_weights(model, path)",
         )
-
-
-def _checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
-    name = _checked_suffix(path)
-    folder = os.path.dirname(name) or "."
-    if not os.path.isdir(folder):
-        raise PathError(
-            "the folder does not exist",
-            path=name,
-            expected="an existing folder",
-            found=folder,
-            remedy="create it first: os.makedirs(...)",
-        )
-    if not overwrite and os.path.lexists(name):
-        raise PathError(
-            "the file exists",
-            path=name,
-            remedy="pass overwrite=True, or another path",
-            expected="no file at this path (overwrite=False)",
-            found="a file",
-        )
-    return name
-
-
-def _checked_source(path: str | os.PathLike[str]) -> str:
-    name = _checked_suffix(path)
-    if not os.path.exists(name):
-        raise NoSuchFileError(
-            "there is no such file",
-            path=name,
-            remedy="check the path",
-            expected="a file written by tiedio.save",
-            found="nothing",
-        )
-    return name
-
-
-def _checked_suffix(path: str | os.PathLike[str]) -> str:
-    name = str(os.fspath(path))
-    if not name.endswith(SUFFIX):
-        raise PathError(
-            "the file name has the wrong suffix",
-            path=name,
-            expected=f"a name that ends in {SUFFIX}",
-            found=os.path.splitext(name)[1] or "no suffix",
-            remedy=f"save to 'model{SUFFIX}'",
-        )
-    return name

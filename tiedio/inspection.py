@@ -11,6 +11,7 @@ from tiedio.container.strict_json import short_list
 from tiedio.errors import DAMAGED, FormatError, shown
 from tiedio.limits import Limits
 from tiedio.manifest import SAFETENSORS_CODES, Manifest, check_version
+from tiedio.progress import Progress, observed
 
 DIGESTS_KEY = digests.KEY
 FORMAT_KEY = "tiedio.format"
@@ -46,7 +47,7 @@ def inspect(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Ma
     return manifest_of(read_header(path, limits), os.fsdecode(path))
 
 
-def verify(path: str | os.PathLike[str], *, limits: Limits | None = None) -> None:
+def verify(path: str | os.PathLike[str], *, limits: Limits | None = None, progress: Progress = False) -> None:
     """Reads a whole file and compares every byte with the digests in it: a flipped bit anywhere raises.
 
     The memory that it takes does not grow with the file.
@@ -54,6 +55,8 @@ def verify(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Non
     Args:
         path: a file written by `tiedio.save` or `tiedio.save_weights`.
         limits: what the file may ask for; the default grows with its size.
+        progress: `True` for a bar in the terminal, if it takes more than a second; or a function, which is called with
+            the bytes that are done and with all that there are.
 
     Raises:
         NoSuchFileError: if there is no file.
@@ -69,8 +72,8 @@ def verify(path: str | os.PathLike[str], *, limits: Limits | None = None) -> Non
         >>> tiedio.verify("model.safetensors")
     """
     name = os.fsdecode(path)
-    with open_file(name) as file:
-        header = digests.verified_header(file, name, limits)
+    with observed(progress, f"verifying {os.path.basename(name)}") as observer, open_file(name) as file:
+        header = digests.verified_header(file, name, limits, observer)
     manifest_of(header, name)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tiedio.errors import MismatchError
 from tiedio.manifest import Manifest
-from tiedio.slots import join
+from tiedio.naming import join
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,27 @@ class Tree:
         tree = Tree({paths[0]: name for paths, name in listed}, {}, {}, frozenset(graphs))
         for paths, _ in listed:
             tree.children[paths[0]], tree.slots[paths[0]] = {}, {}
+        lengths = sorted({len(path) for path in tree.classes}, reverse=True)
         for paths, _ in listed:
             for path in paths:
-                owner = tree._owner(path)
+                owner = tree._owner(path, lengths)
                 if owner is not None:
                     tree.children[owner][_below(path, owner)] = paths[0]
         for path in slot_paths:
-            owner = tree._owner(path)
+            owner = tree._owner(path, lengths)
             if owner is not None:
                 tree.slots[owner][_below(path, owner)] = path
         return tree
 
-    def _owner(self, path: str) -> str | None:
-        """The object that holds what is at `path`: the longest path of an object that leads there."""
-        segments = path.split("/") if path else []
-        for cut in range(len(segments) - 1, -1, -1):
-            owner = "/".join(segments[:cut])
-            if owner in self.classes:
-                return owner
+    def _owner(self, path: str, lengths: Sequence[int]) -> str | None:
+        """The object that holds what is at `path`: the longest path of an object that leads there.
+
+        Only `lengths`, those of the paths of objects, the longest first, are tried: a forged path has any number of
+        segments.
+        """
+        for length in lengths:
+            if length < len(path) and (path[length] == "/" or length == 0) and path[:length] in self.classes:
+                return path[:length]
         return None
 
     def find(self, path: Any) -> tuple[str, str] | None:

@@ -32,6 +32,11 @@ def is_path(path: str) -> bool:
     return not path or not (_UNESCAPED.search(path) or _SEGMENT.search(path))
 
 
+def join(path: str, segment: str) -> str:
+    """`path/segment`, or the segment alone at the root."""
+    return f"{path}/{segment}" if path else segment
+
+
 def is_file_path(name: str) -> bool:
     r"""Whether `name` is a relative path with `/` that cannot lead out of its folder, on any system.
 

@@ -14,6 +14,7 @@ from tiedio import hooks, keras_api, moments, plain, session, strict_json, train
 from tiedio.allowance import Allowance
 from tiedio.container.single import as_bytes
 from tiedio.custom import custom_objects_of, lambdas_of
+from tiedio.dtypes import numpy_dtype
 from tiedio.errors import FormatError, LimitError, ModelError, TiedioError
 from tiedio.inspection import MANIFEST_KEY, STRUCTURE_KEY, TRAINING_KEY
 from tiedio.limits import Limits
@@ -71,7 +72,7 @@ class Proof:
 def _beyond_limits(snapshot: Snapshot, metadata: Mapping[str, str], restored: Restored) -> LimitError | None:
     manifest = snapshot.manifest
     size = sum(map(len, metadata.values()))
-    size += sum(values.numpy_dtype(spec.dtype).itemsize * math.prod(spec.shape) for spec in manifest.tensors)
+    size += sum(numpy_dtype(spec.dtype).itemsize * math.prod(spec.shape) for spec in manifest.tensors)
     limits = Limits().for_file(size)
     rules = Rules.of(manifest, custom_objects_of(snapshot.walk), safe_mode=False, limits=limits)
     try:

@@ -14,6 +14,7 @@ import numpy as np
 from tiedio import keras_api
 from tiedio.container.single import as_bytes
 from tiedio.container.writing import Tensor
+from tiedio.dtypes import numpy_dtype
 from tiedio.errors import DAMAGED, FormatError, MismatchError, ModelError
 from tiedio.manifest import SAFETENSORS_CODES, Stored, TensorSpec
 
@@ -45,11 +46,6 @@ def code_of(dtype: str, path: str) -> str:
             remedy="cast the weight to a dtype that safetensors has",
         )
     return SAFETENSORS_CODES[dtype]
-
-
-def numpy_dtype(dtype: str) -> np.dtype[Any]:
-    """The NumPy dtype of a Keras dtype."""
-    return np.dtype(getattr(ml_dtypes, dtype)) if dtype in ("bfloat16", *_FLOAT8) else np.dtype(dtype)
 
 
 def array_of(value: Any) -> np.ndarray[Any, Any]:

@@ -187,7 +187,7 @@ def test_of_very_many_damaged_tensors_the_text_names_some_and_the_error_all(path
 def test_a_reader_that_verifies_reads_the_file_that_it_verified(
     file: Path, mmap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def replaced_then_verified(opened: Any, shown: str, limits: Any) -> Header:
+    def replaced_then_verified(opened: Any, shown: str, limits: Any, progress: Any) -> Header:
         header = verified_header(opened, shown, limits)
         other = file.with_name("other")
         write_tensors(other, tensors({**DATA, "bias": b"bad"}), METADATA)

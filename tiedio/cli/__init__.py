@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tiedio.errors import TiedioError
+
+INTERRUPTED = 130  # as shells tell of Ctrl-C
+PIPE_CLOSED = 141  # as they tell of a reader that has read enough
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,22 +30,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         1
     """
     try:
+        import click
         import rich  # noqa: F401
 
         from tiedio.cli.app import app
     except ImportError as error:
-        _say_error(f"the command line is not installed ({error}). Remedy: pip install 'tiedio[cli]'.")
+        _say(f"the command line is not installed ({error}). Remedy: pip install 'tiedio[cli]'.")
         return 1
     try:
-        app(args=arguments, prog_name="tiedio")
+        code = app.main(args=arguments, prog_name="tiedio", standalone_mode=False)
+        sys.stdout.flush()
     except TiedioError as error:
         from tiedio.terminal import printable
 
         # An error quotes what a file says.
-        _say_error("\n".join(map(printable, str(error).splitlines())))
+        _say("\n".join(map(printable, str(error).splitlines())))
         return 1
-    return 0
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        _leave_closed_pipe()
+    except SystemExit as left:
+        # Without its standalone mode click leaves for this reason only, but for what a shell asks; so does rich.
+        if left.code == 1 and "_TIEDIO_COMPLETE" not in os.environ:
+            _leave_closed_pipe()
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _say_error(text: str) -> None:
+def _say(text: str) -> None:
     print(f"tiedio: {text}", file=sys.stderr)
+
+
+def _leave_closed_pipe() -> None:
+    """Leaves without a word: nobody reads any more, and Python would complain when it flushes at its end."""
+    with suppress(OSError, ValueError):  # what stands for standard output may be no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(PIPE_CLOSED)

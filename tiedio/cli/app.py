@@ -11,7 +11,7 @@ from tiedio.cli.options import EXIT_CODES
 
 PURPOSE = "Save and load Keras models so that every shared weight is still shared."
 # In the order of the help. Each is the function of that name in the module of that name.
-COMMANDS = ("demo", "inspect", "verify", "plot", "report")
+COMMANDS = ("demo", "inspect", "verify", "diff", "plot", "report", "completion")
 
 
 class Commands(click.Group):
@@ -30,5 +30,11 @@ class Commands(click.Group):
         return command
 
 
-app = Commands(help=PURPOSE, epilog=EXIT_CODES, no_args_is_help=True)
+EXAMPLES = """\b
+Examples:
+  tiedio demo
+  tiedio inspect model.safetensors
+  tiedio diff before.safetensors after.safetensors
+"""
+app = Commands(help=f"{PURPOSE}\n\n{EXAMPLES}", epilog=EXIT_CODES, no_args_is_help=True)
 click.version_option(tiedio.__version__, message="%(version)s")(app)

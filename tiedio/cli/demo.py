@@ -16,7 +16,12 @@ def demo(keep: Path | None) -> None:
 
     Trains both, saves and loads them, and fine-tunes what comes back. Takes about a minute and no
     network. Needs: pip install 'tiedio[demo]'.
-    """
+
+    \b
+    Examples:
+      tiedio demo
+      mkdir files && tiedio demo --keep files
+    """  # noqa: D301 - the mark is click's
     from tiedio.demo.show import show
     from tiedio.terminal import plain_console
 

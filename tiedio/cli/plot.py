@@ -55,7 +55,13 @@ def plot(
 
     FILE is a .safetensors file that tiedio wrote. Neither Keras nor a backend is loaded. A .svg or .png
     needs the program dot of Graphviz; a .dot needs nothing.
-    """
+
+    \b
+    Examples:
+      tiedio plot model.safetensors
+      tiedio plot model.safetensors -o model.png --shapes
+      tiedio plot big.safetensors --boxes 100
+    """  # noqa: D301 - the mark is click's
     target = output if output is not None else Path(file.name).with_suffix(".svg")
     tiedio.plot(
         file,

@@ -26,7 +26,12 @@ def report(file: Path, output: Path | None, verify: bool, no_limits: bool) -> No
 
     FILE is a .safetensors file that tiedio wrote. The page has a treemap of the bytes, ties, tensors,
     the manifest and a search; it needs no network. Neither Keras nor a backend is loaded.
-    """
+
+    \b
+    Examples:
+      tiedio report model.safetensors
+      tiedio report model.safetensors -o model.html --verify
+    """  # noqa: D301 - the mark is click's
     from tiedio.page import write_page
 
     target = output if output is not None else Path(file.name).with_suffix(".html")

@@ -19,6 +19,11 @@ def verify(file: Path, no_limits: bool) -> None:
 
     FILE is a .safetensors file that tiedio wrote. Names the tensors that are damaged; neither Keras
     nor a backend is loaded.
-    """
-    tiedio.verify(file, limits=limits(no_limits))
+
+    \b
+    Examples:
+      tiedio verify model.safetensors
+      tiedio verify model.safetensors && cp model.* backup/
+    """  # noqa: D301 - the mark is click's
+    tiedio.verify(file, limits=limits(no_limits), progress=True)
     click.echo(f"{printable(str(file))}: every byte is as it was written")

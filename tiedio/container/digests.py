@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh3_128
 
 from tiedio.container.header import LENGTH, Header, changed, parse_text, read_head, unreadable
+from tiedio.container.observing import Counter
 from tiedio.container.strict_json import refuse, short, short_list
 from tiedio.errors import DamagedError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from io import FileIO
 
+    from tiedio.container.observing import Observer
     from tiedio.limits import Limits
 
 KEY = "tiedio.digests"
@@ -139,13 +141,14 @@ def digests_of(header: Header, path: str | None = None) -> Digests | None:
     return result
 
 
-def verified_header(file: FileIO, path: str, limits: Limits | None = None) -> Header:
+def verified_header(file: FileIO, path: str, limits: Limits | None = None, progress: Observer | None = None) -> Header:
     """Read a file that was just opened, in bounded memory, and compare every byte with its digests.
 
     Args:
         file: the open file; it is left where its data ends.
         path: the file, for errors.
         limits: what the file may ask for; `None` for the defaults.
+        progress: told of the bytes of tensors that are compared.
 
     Returns:
         The header.
@@ -178,11 +181,12 @@ def verified_header(file: FileIO, path: str, limits: Limits | None = None) -> He
     sound = place is not None and _digest_of_header(first, raw, place) == digests.header
     del raw
     buffer = memoryview(bytearray(_CHUNK))
+    counter = None if progress is None else Counter(progress, header.file_size - header.data_start)
     try:
         damaged = tuple(
             entry.name
             for entry, digest in zip(header.entries.values(), digests.tensors, strict=True)
-            if _digest_of_next(file, entry.stop - entry.start, buffer, path) != digest
+            if _digest_of_next(file, entry.stop - entry.start, buffer, path, counter) != digest
         )
     except OSError as error:
         raise unreadable(error, path) from error
@@ -221,7 +225,7 @@ def _digest_of_header(first: bytes, raw: bytes | bytearray, place: int) -> str:
     return hashed.hexdigest()
 
 
-def _digest_of_next(file: FileIO, count: int, buffer: memoryview, path: str) -> str:
+def _digest_of_next(file: FileIO, count: int, buffer: memoryview, path: str, counter: Counter | None) -> str:
     hashed = xxh3_128()
     while count > 0:
         read = file.readinto(buffer[:count])
@@ -229,4 +233,6 @@ def _digest_of_next(file: FileIO, count: int, buffer: memoryview, path: str) -> 
             raise changed(path, "more", "no more")
         hashed.update(buffer[:read])
         count -= read
+        if counter is not None:
+            counter.add(read)
     return hashed.hexdigest()

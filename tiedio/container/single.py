@@ -24,6 +24,7 @@ from tiedio.container.header import (
     open_file,
     span_of,
 )
+from tiedio.container.observing import Counter
 from tiedio.container.strict_json import short
 from tiedio.container.writing import Tensor, reserve, write_data
 from tiedio.errors import FormatError, ModelError, PathError
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from io import FileIO
     from types import TracebackType
 
+    from tiedio.container.observing import Observer
     from tiedio.limits import Limits
 
 ALIGNMENT = 64  # bytes; what TensorFlow and JAX ask of a buffer that they share
+_TOLD_AT_ONCE = 1 << 24  # bytes that are read before somebody who asked is told of them
 # Without it, Linux refuses to map a file larger than memory: every page might be written to. Older Pythons do
 # not name the flag; a machine on which the number means nothing ignores it.
 _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
@@ -96,6 +99,7 @@ def write_tensors(
     *,
     overwrite: bool = True,
     meanwhile: Callable[[], None] | None = None,
+    progress: Observer | None = None,
 ) -> None:
     """Write a safetensors file in one step, with a digest of every byte: the same input gives the same bytes.
 
@@ -107,6 +111,7 @@ def write_tensors(
         overwrite: whether a file that is there may be replaced.
         meanwhile: something to do while the disk works, between writing and syncing, such as a check of what is
             written. If it raises, nothing is put into place.
+        progress: told of the bytes of tensors that are written. If it raises, nothing is put into place.
 
     Raises:
         ModelError: a header cannot hold the tensors or the metadata, or a tensor gives other bytes than its
@@ -141,7 +146,8 @@ def write_tensors(
     def write(file: BinaryIO) -> None:
         reserve(file, len(head) + (entries[-1].stop if entries else 0))
         file.seek(len(head))  # it goes into its place when the digests are known
-        digests = write_data(file, ((by_name[entry.name], entry.stop - entry.start) for entry in entries))
+        counter = None if progress is None else Counter(progress, entries[-1].stop if entries else 0)
+        digests = write_data(file, ((by_name[entry.name], entry.stop - entry.start) for entry in entries), counter)
         file.seek(0)
         file.write(sealed(head, digests))
         if meanwhile is not None:
@@ -157,12 +163,19 @@ class Reader:
     Arrays that it gave out stay valid when it is closed or gone.
     """
 
-    __slots__ = ("__weakref__", "_file", "_lock", "_mapped", "_path", "_stamp", "header")
+    __slots__ = ("__weakref__", "_counter", "_file", "_lock", "_mapped", "_path", "_stamp", "header")
 
     def __init__(
-        self, file: FileIO, header: Header, mapped: NDArray[np.uint8] | None, path: str, stamp: tuple[int, int]
+        self,
+        file: FileIO,
+        header: Header,
+        mapped: NDArray[np.uint8] | None,
+        path: str,
+        stamp: tuple[int, int],
+        counter: Counter | None = None,
     ) -> None:
         self.header = header
+        self._counter = counter
         self._path = path
         self._stamp = stamp
         self._file = file
@@ -184,20 +197,30 @@ class Reader:
             FormatError: there is no such tensor, or the file was changed since it was opened.
             PathError: the file cannot be read, or the reader was closed.
         """
-        entry = self.header.entries.get(name)
-        if entry is None:
-            raise FormatError(
-                f"holds no tensor {short(name)}",
-                path=self._path,
-                expected="the name of a tensor in the file",
-                found=short(name),
-                remedy="see the header for the names",
-            )
+        entry = self._entry(name)
         start, stop = self.header.data_start + entry.start, self.header.data_start + entry.stop
         if self._mapped is not None:
             self.require_unchanged()
+            if self._counter is not None:
+                self._counter.add(stop - start)
             return self._mapped[start:stop]
         return self._copy(start, stop - start)
+
+    def read_into(self, name: str, offset: int, into: NDArray[np.uint8]) -> None:
+        """Read a part of one tensor into memory of the caller's, mapped or not.
+
+        Args:
+            name: the tensor's name.
+            offset: the part's first byte, in the tensor.
+            into: where to; its size says how many bytes.
+
+        Raises:
+            FormatError, PathError: as `bytes_of` does.
+        """
+        entry = self._entry(name)
+        if not 0 <= offset <= offset + into.size <= entry.stop - entry.start:
+            raise ValueError(f"tensor {short(name)} has no bytes {offset} to {offset + into.size}")
+        self._read(self.header.data_start + entry.start + offset, into)
 
     def close(self) -> None:
         """Let go of the file; arrays that were given out stay valid."""
@@ -217,17 +240,36 @@ class Reader:
             found = now[0] if now[0] != self._stamp[0] else "other"
             raise changed(self._path, self._stamp[0], found)
 
+    def _entry(self, name: str) -> Entry:
+        entry = self.header.entries.get(name)
+        if entry is None:
+            raise FormatError(
+                f"holds no tensor {short(name)}",
+                path=self._path,
+                expected="the name of a tensor in the file",
+                found=short(name),
+                remedy="see the header for the names",
+            )
+        return entry
+
     def _copy(self, start: int, count: int) -> NDArray[np.uint8]:
         space = np.empty(count + ALIGNMENT, np.uint8)
         shift = -space.ctypes.data % ALIGNMENT
         result = space[shift : shift + count]
-        done = 0
+        self._read(start, result)
+        return result
+
+    def _read(self, start: int, into: NDArray[np.uint8]) -> None:
+        count = into.size
+        done, most = 0, count if self._counter is None else _TOLD_AT_ONCE
         try:
             with self._lock:
                 self.require_unchanged()
                 self._file.seek(start)
-                while done < count and (step := self._file.readinto(result[done:].data)):
+                while done < count and (step := self._file.readinto(into[done : done + most].data)):
                     done += step
+                    if self._counter is not None:
+                        self._counter.add(step)
                 if done == count:
                     self.require_unchanged()
         except FormatError:
@@ -239,11 +281,15 @@ class Reader:
             ) from error
         if done < count:
             raise changed(self._path, count, done)
-        return result
 
 
 def open_reader(
-    path: str | os.PathLike[str], *, mmap: bool = True, verify: bool = False, limits: Limits | None = None
+    path: str | os.PathLike[str],
+    *,
+    mmap: bool = True,
+    verify: bool = False,
+    limits: Limits | None = None,
+    progress: Observer | None = None,
 ) -> Reader:
     """Open a safetensors file to read its tensors.
 
@@ -256,6 +302,7 @@ def open_reader(
         verify: whether to read all of the file first, and to compare every byte with the digests in it. The same
             open file is then mapped or read, whatever the path leads to by then.
         limits: what the file may ask for; `None` for the defaults.
+        progress: told of the bytes of tensors that are compared, if they are, and of those that were asked for.
 
     Returns:
         A reader. It need not be closed.
@@ -280,9 +327,12 @@ def open_reader(
     file = open_file(shown)
     try:
         stamp = _stamp_of(file)
-        header = verified_header(file, shown, limits) if verify else header_of(file, shown, limits)
+        twice = None if progress is None else lambda done, total: progress(done, 2 * total)  # and then once more
+        header = verified_header(file, shown, limits, twice) if verify else header_of(file, shown, limits)
         mapped = _map(file, header, shown) if mmap else None
-        reader = Reader(file, header, mapped, shown, stamp)
+        size = header.file_size - header.data_start
+        counter = None if progress is None else Counter(progress, (1 + verify) * size, verify * size)
+        reader = Reader(file, header, mapped, shown, stamp, counter)
         reader.require_unchanged()
     except BaseException:
         file.close()

@@ -17,6 +17,8 @@ from tiedio.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tiedio.container.observing import Counter
+
 Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[Any]
 
 _CHUNK = 1 << 22  # bytes that are hashed and then written: they stay in the cache, and an interrupt is heard in between
@@ -44,12 +46,13 @@ def reserve(file: BinaryIO, size: int) -> None:
             raise
 
 
-def write_data(file: BinaryIO, tensors: Iterable[tuple[Tensor, int]]) -> list[str]:
+def write_data(file: BinaryIO, tensors: Iterable[tuple[Tensor, int]], counter: Counter | None = None) -> list[str]:
     """Write the bytes of tensors from where the file stands, and let the disk begin with them.
 
     Args:
         file: the file.
         tensors: each tensor and its size in bytes.
+        counter: told of the bytes, part by part.
 
     Returns:
         The digest of each tensor.
@@ -61,14 +64,14 @@ def write_data(file: BinaryIO, tensors: Iterable[tuple[Tensor, int]]) -> list[st
     told = file.tell()
     digests = []
     for tensor, size in tensors:
-        digest, told = _write_one(file, tensor, size, told)
+        digest, told = _write_one(file, tensor, size, told, counter)
         digests.append(digest)
     file.flush()
     writeback.begin(file.fileno(), told, file.tell() - told)
     return digests
 
 
-def _write_one(file: BinaryIO, tensor: Tensor, size: int, told: int) -> tuple[str, int]:
+def _write_one(file: BinaryIO, tensor: Tensor, size: int, told: int, counter: Counter | None) -> tuple[str, int]:
     """Write one tensor; `told` is how far the disk was told of. Return the digest, and how far it is told now."""
     # A function of its own, so that one tensor's data is let go before the next is asked for.
     hashed = xxh3_128()
@@ -80,6 +83,8 @@ def _write_one(file: BinaryIO, tensor: Tensor, size: int, told: int) -> tuple[st
         if file.tell() - told >= writeback.STEP:
             writeback.begin(file.fileno(), told, file.tell() - told)
             told = file.tell()
+        if counter is not None:
+            counter.add(len(chunk))
     return hashed.hexdigest(), told
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tiedio import hooks, slots, values
 from tiedio.container.single import as_bytes
+from tiedio.dtypes import numpy_dtype
 from tiedio.errors import DAMAGED, MismatchError
 from tiedio.loading.remembering import remember
 from tiedio.loading.work import Pair, Read, Work, is_alike
@@ -45,7 +46,7 @@ def plan(work: Work, pairs: Sequence[Pair], read: Read) -> list[Step]:
         path = canonical.get(id(slot.variable), slot.path)
         (name, record), *others = records.items()
         raw = read(name)
-        if raw.size != np.prod(record.shape, dtype=np.int64) * values.numpy_dtype(record.dtype).itemsize:
+        if raw.size != np.prod(record.shape, dtype=np.int64) * numpy_dtype(record.dtype).itemsize:
             raise MismatchError(
                 "the tensor has another size in bytes than its variable",
                 path=path,

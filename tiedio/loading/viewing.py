@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tiedio import keras_api, retying, slots, values
+from tiedio import keras_api, retying, slots
 from tiedio.container.single import as_bytes
+from tiedio.dtypes import numpy_dtype
 from tiedio.errors import MismatchError
 from tiedio.loading.assigning import Step
 from tiedio.loading.work import Pair, Read, Work, look, spec_of
@@ -173,5 +174,5 @@ def _fits(one: Unlike) -> bool:
 def _value(read: Read, record: Variable, view: View | None) -> np.ndarray[Any, Any]:
     """The bytes of a variable of the file, or of a view of it, in memory of their own."""
     raw = read(record.slots[0].path)
-    array = raw.view(values.numpy_dtype(record.dtype)).reshape(record.shape)
+    array = raw.view(numpy_dtype(record.dtype)).reshape(record.shape)
     return as_bytes(array if view is None else view.apply(array)).copy()

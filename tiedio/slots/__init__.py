@@ -1,5 +1,6 @@
 """Slots: the places that hold a variable. `walking` finds them, `steps` gets and sets what stands there."""
 
+from tiedio.naming import join
 from tiedio.slots.steps import get, is_special, locate, put
 from tiedio.slots.walking import (
     MISSING,
@@ -12,7 +13,6 @@ from tiedio.slots.walking import (
     classify,
     escape,
     is_variable,
-    join,
     leaves,
     members,
     own_attributes,

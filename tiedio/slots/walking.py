@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from tiedio import arrays, keras_api
 from tiedio.errors import ModelError
+from tiedio.naming import join
 from tiedio.views import View
 
 Step = tuple[str, Any]
@@ -119,11 +120,6 @@ def escape(name: str) -> str:
         return "%empty"
     text = _ESCAPED.sub(lambda found: quote(found[0], safe="", errors="surrogatepass"), name)
     return f"%{ord(text[0]):02X}{text[1:]}" if text.startswith(_LEADING) else text
-
-
-def join(path: str, segment: str) -> str:
-    """`path/segment`, or the segment alone at the root."""
-    return f"{path}/{segment}" if path else segment
 
 
 def walk(roots: Mapping[str | None, Any]) -> Walk:
