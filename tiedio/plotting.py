@@ -54,7 +54,7 @@ def plot(
         limits: what a file may ask for; the default grows with its size.
 
     Returns:
-        The picture: notebooks show it, `dot` is its text, and `to_pydot()` makes a graph of pydot of it.
+        The picture; notebooks show it, `dot` is its text, and `to_pydot()` makes a graph of pydot of it.
 
     Raises:
         PathError: if the name of the file ends otherwise, or nothing can be written there; nothing was drawn.

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_128
 
-from tiedio import strict_json, values
+from tiedio import strict_json
 from tiedio.container.single import as_bytes
+from tiedio.dtypes import numpy_dtype
 from tiedio.errors import DAMAGED, FormatError, TiedioError, shown
 
 KIND = "$"
@@ -115,7 +116,7 @@ def revive(json: Any, array: Callable[[int], np.ndarray[Any, Any]]) -> Any:
 
 def _array(content: Any, array: Callable[[int], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     number, name, shape = content
-    return array(number).view(values.numpy_dtype(name)).reshape(shape).copy()
+    return array(number).view(numpy_dtype(name)).reshape(shape).copy()
 
 
 def _items(content: Sequence[Any], array: Callable[[int], np.ndarray[Any, Any]]) -> list[Any]:

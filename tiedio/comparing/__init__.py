@@ -45,7 +45,7 @@ def diff(
             the bytes that are done and with all that there are.
 
     Returns:
-        What differs: `print` shows it, and it is true if anything does.
+        What differs; `print` shows it, and it is true if anything does.
 
     Raises:
         NoSuchFileError: if there is no such file.
