@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from tiedio import keras_api
 
@@ -38,6 +39,34 @@ def test_the_running_fit_and_its_data_are_found() -> None:
     assert looks in looks.found.callbacks.callbacks
     assert looks.found.facts() == {"steps": 3, "batch": 4, "last": 2, "execution": 1}
     assert isinstance(looks.found.callbacks._async_train, bool)
+
+
+class Sequence(keras.utils.PyDataset):
+    """Three batches of four."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return np.ones((4, 2)), np.ones((4, 1))
+
+
+def dataset() -> Any:
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((np.ones((12, 2)), np.ones((12, 1)))).batch(4)
+
+
+@pytest.mark.parametrize("data", [lambda: iter(Sequence()[0] for _ in range(9)), Sequence, dataset])
+def test_facts_are_told_of_data_of_every_kind(data: Any) -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    looks = Looks()
+    model.fit(data(), steps_per_epoch=3, shuffle=False, callbacks=[looks], verbose=0)
+    assert looks.found is not None
+    facts = looks.found.facts()
+    assert facts["steps"] == 3
+    assert facts["batch"] in (4, None)
 
 
 def test_outside_of_fit_none_is_found() -> None:

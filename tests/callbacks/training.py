@@ -189,7 +189,7 @@ def main() -> None:
     options: dict[str, Any] = {"batch_size": BATCH, "shuffle": not given.no_shuffle}
     data: tuple[Any, ...] = (x, y)
     if given.generator:
-        data, options = (generated(BATCH),), {"steps_per_epoch": SAMPLES // BATCH}
+        data, options = (generated(BATCH),), {"steps_per_epoch": SAMPLES // BATCH, "shuffle": False}
     options |= {"epochs": EPOCHS, "validation_data": (x[:16], y[:16]), "callbacks": callbacks, "verbose": 0}
     history = model.fit(*data, **options)
     (given.folder / "told.json").write_text(json.dumps(told(model, history, callbacks, given.folder)))

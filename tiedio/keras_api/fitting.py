@@ -27,10 +27,17 @@ class Fit:
         adapter = self.data.data_adapter
         return {
             "steps": _number(self.data.num_batches),
-            "batch": _number(adapter.batch_size),
-            "last": _number(adapter.partial_batch_size),
+            "batch": _asked(adapter, "batch_size"),
+            "last": _asked(adapter, "partial_batch_size"),
             "execution": _number(self.data.steps_per_execution),
         }
+
+
+def _asked(adapter: Any, name: str) -> int | None:
+    try:
+        return _number(getattr(adapter, name))
+    except NotImplementedError:  # of a generator nothing is known
+        return None
 
 
 def _number(value: Any) -> int | None:
