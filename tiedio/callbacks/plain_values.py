@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_128
 
-from tiedio import strict_json
+from tiedio import strict_json, values
 from tiedio.container.single import as_bytes
 from tiedio.dtypes import numpy_dtype
 from tiedio.errors import DAMAGED, FormatError, TiedioError, shown
