@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
+    from tiedio.conversion import Conversion, LostTie, Repair, convert, find_lost_ties, repair
     from tiedio.errors import (
         BackendError,
         DamagedError,
@@ -51,9 +52,15 @@ __all__ = [
     "verify",
     "serializable",
     "find_frozen_ties",
+    "convert",
+    "repair",
+    "find_lost_ties",
+    "Conversion",
     "FrozenTie",
     "Limits",
+    "LostTie",
     "Manifest",
+    "Repair",
     "Report",
     "Tie",
     "View",
@@ -96,6 +103,12 @@ _HOMES = {
     "inspect": "tiedio.inspection",
     "verify": "tiedio.inspection",
     "serializable": "tiedio.serialization",
+    "convert": "tiedio.conversion",
+    "repair": "tiedio.conversion",
+    "find_lost_ties": "tiedio.conversion",
+    "Conversion": "tiedio.conversion",
+    "LostTie": "tiedio.conversion",
+    "Repair": "tiedio.conversion",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",
     "Limits": "tiedio.limits",

@@ -145,6 +145,9 @@ def _remedy(name: str, old: Any, new: Any, cls: type) -> str:
     return f"return {shown!r} from get_config of {cls.__name__}, or make it a weight"
 
 
+_CALIBRATED = ("is_gptq_calibrated", "is_awq_calibrated")
+
+
 def attributes_to_compare(value: Any) -> dict[str, Any]:
     """The attributes of an object that its outputs may depend on.
 
@@ -169,6 +172,10 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
         attributes["vocabulary"] = value.get_vocabulary()
     if isinstance(value, keras_api.keras.layers.Discretization):
         attributes.pop("summary", None)  # what `adapt` has seen so far; it begins with an empty one
+    if isinstance(value, (keras_api.keras.layers.Dense, keras_api.keras.layers.EinsumDense)):
+        for name in _CALIBRATED:  # Keras's own loading sets them where they were not, and reads both alike
+            if attributes.get(name) is False:
+                del attributes[name]
     if isinstance(value, keras_api.Layer):
         attributes |= {name: vars(value)[name] for name in _FLAGS if name in vars(value)}
     return attributes
