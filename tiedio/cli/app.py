@@ -11,7 +11,7 @@ from tiedio.cli.options import EXIT_CODES
 
 PURPOSE = "Save and load Keras models so that every shared weight is still shared."
 # In the order of the help. Each is the function of that name in the module of that name.
-COMMANDS = ("demo", "inspect", "verify")
+COMMANDS = ("demo", "inspect", "verify", "convert", "repair")
 
 
 class Commands(click.Group):

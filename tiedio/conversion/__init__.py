@@ -95,7 +95,7 @@ def convert(
     finally:
         found.close()
     for note in notes:
-        if "optimizer's state" in note or note.startswith(".keras"):
+        if "did not come over" in note or note.startswith(".keras"):
             warnings.warn(f"{names[0]}: {note}", UserWarning, stacklevel=2)
     return Conversion(*names, found.kind, found.tensors, ties, state, tuple(notes), lost)
 
@@ -262,7 +262,7 @@ def _state_of(found: Opened) -> str:
     optimizers = [one.optimizer for one in models if getattr(one, "optimizer", None) is not None]
     if not optimizers:
         return "none"
-    return "state" if all(one.built for one in optimizers) and not found.waiting else "no state"
+    return "no state" if found.waiting else "state"
 
 
 def _is_tied(one: LostTie, model: Any) -> bool:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiedio import api, cloning, inspection, keras_api, strict_json
+from tiedio import api, cloning, inspection, keras_api, migration, slots, strict_json
 from tiedio.allowance import Allowance
 from tiedio.container.header import header_of, open_file
 from tiedio.conversion import legacy, written
@@ -225,8 +225,16 @@ def _filled(store: Any, made: tuple[Any, Any], kind: str, wanted: Wanted) -> Ope
         making[0].finish()
         if making[1].get("compile_config") and not model.compiled:
             result.notes.append("the model is not compiled: its class compiles in its own way, and Keras left it out")
+    seeds = _seeds(model) if making is not None else 0
+    if seeds:
+        what = "one random generator is" if seeds == 1 else f"{seeds} random generators is"
+        result.notes.append(f"the state of {what} not in the file: it begins anew")
+    optimizer = getattr(model, "optimizer", None)
+    if unread and wanted.optimizer and optimizer is not None and _was_unbuilt(optimizer, len(unread)):
+        migration.start_again(optimizer, None, {}, "@optimizer")  # Keras builds it, whatever it was
+        store.give_optimizer(optimizer)
+        unread = []
     if unread:
-        optimizer = getattr(model, "optimizer", None)
         result.waiting = len(unread)
         if not wanted.optimizer:
             result.notes.append(f"the optimizer's state ({len(unread)} values) was left out, as asked")
@@ -242,6 +250,18 @@ def _filled(store: Any, made: tuple[Any, Any], kind: str, wanted: Wanted) -> Ope
                 " lost ties: tiedio.repair brings them back"
             )
     return result
+
+
+def _seeds(model: Any) -> int:
+    """How many states of random generators a model has; Keras's formats leave them out."""
+    found = slots.walk({None: model}).objects
+    return sum(isinstance(one.value, keras_api.SeedGenerator) for one in found)
+
+
+def _was_unbuilt(optimizer: Any, count: int) -> bool:
+    """Whether a file has so many values of an optimizer because it had taken no step yet."""
+    fresh = type(optimizer).from_config(optimizer.get_config())
+    return not fresh.built and len(list(fresh.variables)) == count
 
 
 def _plain(name: str, wanted: Wanted) -> Opened:

@@ -95,6 +95,7 @@ def _differences(model: Any, again: Any, target: str) -> list[str]:
     mine, theirs = (slots.walk({None: one}) for one in (model, again))
     there = {slot.path: slot for slot in theirs.slots}
     _require_same_places(mine, theirs, target)
+    _require_same_calls(mine, theirs, target)
     lost = []
     trained = {id(variable) for variable in model.weights}
     for slot in mine.slots:
@@ -125,6 +126,24 @@ def _require_same_places(mine: slots.Walk, theirs: slots.Walk, target: str) -> N
         missing = sorted(here - there)
         if missing:
             raise _another(target, f"nothing at {missing[0]!r}, where the model has {kind}")
+
+
+def _require_same_calls(mine: slots.Walk, theirs: slots.Walk, target: str) -> None:
+    """Raises `ModelError` if a graph calls other layers: Keras writes a layer that a `Sequential` repeats once."""
+    there = {path: found.value for found in theirs.objects for path in found.paths}
+    for found in mine.objects:
+        path = found.path
+        calls, others = _calls(found.value), _calls(there[path])
+        if calls != others:
+            raise _another(target, f"{len(others)} calls in {path or 'the model'}, which has {len(calls)}")
+
+
+def _calls(value: Any) -> list[str]:
+    """Names of what a graph calls, in any order; of a `Sequential`, of its layers in their order."""
+    if isinstance(value, keras_api.Sequential):
+        return [layer.name for layer in keras_api.sequential_layers(value)]
+    graph = keras_api.graph_of(value)
+    return [] if graph is None else sorted(node.operation.name for node in graph.nodes)
 
 
 def _another(target: str, found: str) -> ModelError:

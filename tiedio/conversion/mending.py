@@ -159,7 +159,7 @@ def bring_back_state(opened: Opened) -> str:
     if opened.pending is None:
         if optimizer is None:
             return "none"
-        return "reunited" if optimizer.built and not opened.waiting else "no state"
+        return "no state" if opened.waiting else "reunited"
     try:
         opened.pending.give_optimizer(optimizer)
     except MismatchError as error:
