@@ -184,9 +184,9 @@ def _equal(weights: Sequence[Weight], arrays: Sequence[np.ndarray[Any, Any]]) ->
     groups: dict[Key, list[tuple[int, View | None]]] = {}
     for n, (weight, array) in enumerate(zip(weights, arrays, strict=True)):
         dtype, shape = keras_api.storage_dtype(weight.variable), tuple(array.shape)
-        key = (dtype, shape, xxh3_128_digest(memoryview(as_bytes(array))))
+        key = (dtype, shape, xxh3_128_digest(as_bytes(array).data))
         if key not in groups and len(shape) == 2 and (dtype, shape[::-1]) in shapes:
-            turned = (dtype, shape[::-1], xxh3_128_digest(memoryview(as_bytes(np.ascontiguousarray(array.T)))))
+            turned = (dtype, shape[::-1], xxh3_128_digest(as_bytes(np.ascontiguousarray(array.T)).data))
             if turned in groups and turned != key:
                 groups[turned].append((n, transpose()))
                 continue
