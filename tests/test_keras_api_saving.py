@@ -42,7 +42,8 @@ def test_what_is_given_comes_back() -> None:
 
 def test_what_a_layer_does_not_take_is_told() -> None:
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    failed = keras_api.load_state(model, {}, frozenset(), {}.__getitem__)
+    nothing: dict[str, Any] = {}
+    failed = keras_api.load_state(model, {}, frozenset(), nothing.__getitem__)
     assert [owner.name for owner, _ in failed] == ["dense"]
 
 

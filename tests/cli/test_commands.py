@@ -214,7 +214,7 @@ def test_the_help_lists_the_commands_that_there_are(capsys: pytest.CaptureFixtur
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
     commands = [line.split()[0] for line in out.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
-    assert commands == ["demo", "inspect", "verify"]
+    assert commands == ["demo", "inspect", "verify", "convert", "repair"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,6 +100,12 @@ def test_weights_of_a_tied_model_fill_a_tied_model_and_its_optimizer(tmp_path: P
     assert step(tiedio.load(tmp_path / "m.safetensors")) == step(model)
 
 
+def test_weights_without_an_optimizer_fill_a_model_that_has_one_and_that_is_noted(tmp_path: Path) -> None:
+    path = saved(plain(compiled=False), tmp_path / "m.weights.h5")
+    report = tiedio.convert(path, tmp_path / "m.safetensors", model=plain())
+    assert report.notes == ("the optimizer's state is not in the file: it is what it was when the model was made",)
+
+
 def test_two_copies_that_differ_do_not_fill_one_weight(tmp_path: Path) -> None:
     untied = two_convolutions(None)
     tiedio.untie(untied.get_layer("wide"))

@@ -230,6 +230,8 @@ def _filled(store: Any, made: tuple[Any, Any], kind: str, wanted: Wanted) -> Ope
         what = "one random generator is" if seeds == 1 else f"{seeds} random generators is"
         result.notes.append(f"the state of {what} not in the file: it begins anew")
     optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not store.has_optimizer:
+        result.notes.append("the optimizer's state is not in the file: it is what it was when the model was made")
     if unread and wanted.optimizer and optimizer is not None and _was_unbuilt(optimizer, len(unread)):
         migration.start_again(optimizer, None, {}, "@optimizer")  # Keras builds it, whatever it was
         store.give_optimizer(optimizer)

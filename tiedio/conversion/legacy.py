@@ -74,6 +74,11 @@ class Legacy:
         self.group = WEIGHTS if WEIGHTS in tree.groups else ""
         self._read: set[str] = set()
 
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether the file has any state of an optimizer."""
+        return bool(self._optimizer_names())
+
     def give(self, model: Any) -> list[str]:
         """As `tiedio.conversion.state.State.give`."""
         filled: dict[int, tuple[Any, str]] = {}

@@ -31,6 +31,11 @@ class State:
     assets: Mapping[str, bytes] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
 
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether the file has any state of an optimizer."""
+        return any(map(_is_of_optimizer, self.tree.datasets))
+
     def give(self, model: Any) -> list[str]:
         """Gives a model all that is the file's, but for an optimizer's state that it has no place for.
 
@@ -100,7 +105,7 @@ class State:
         wrong: list[str] = []
 
         def write(path: str, value: Any) -> None:
-            if path.rpartition("/vars/")[0] in skipped:
+            if path.rpartition("/vars/")[0] in skipped or (not self.has_optimizer and _is_of_optimizer(path)):
                 return
             given.add(path)
             if path not in self.tree.datasets:
