@@ -33,7 +33,7 @@ FLOORS: dict[float, set[str]] = {
     4.9: {"exchange"},
     5: {"api", "tying", "plotting"},
     5.5: {"terminal"},
-    6: {"convert", "callbacks", "testing", "demo"},
+    6: {"conversion", "callbacks", "testing", "demo"},
     7: {"cli"},
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

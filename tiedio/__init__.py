@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tiedio.api import clone, find_ties, load, load_weights, save, save_weights
     from tiedio.comparing import Difference, diff
+    from tiedio.conversion import Conversion, LostTie, Repair, convert, find_lost_ties, repair
     from tiedio.errors import (
         BackendError,
         DamagedError,
@@ -55,10 +56,16 @@ __all__ = [
     "plot",
     "serializable",
     "find_frozen_ties",
+    "convert",
+    "repair",
+    "find_lost_ties",
+    "Conversion",
     "Difference",
     "FrozenTie",
     "Limits",
+    "LostTie",
     "Manifest",
+    "Repair",
     "Report",
     "Tie",
     "View",
@@ -104,6 +111,12 @@ _HOMES = {
     "diff": "tiedio.comparing",
     "Difference": "tiedio.comparing",
     "serializable": "tiedio.serialization",
+    "convert": "tiedio.conversion",
+    "repair": "tiedio.conversion",
+    "find_lost_ties": "tiedio.conversion",
+    "Conversion": "tiedio.conversion",
+    "LostTie": "tiedio.conversion",
+    "Repair": "tiedio.conversion",
     "find_frozen_ties": "tiedio.frozen",
     "FrozenTie": "tiedio.frozen",
     "Limits": "tiedio.limits",

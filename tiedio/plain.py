@@ -32,7 +32,7 @@ _TRANSIENT = {
 }
 # Keras's loading of weights (3.15.1) notes on every Dense and EinsumDense that they are *not* calibrated, which it also
 # takes them for without a note.
-_FALSE_IF_MISSING = {"is_gptq_calibrated": "load_own_variables", "is_awq_calibrated": "load_own_variables"}
+_CALIBRATED = ("is_gptq_calibrated", "is_awq_calibrated")
 # What has no value that could be compared, and yet a state that would be lost.
 _STATEFUL = (Iterator, threading.local, contextvars.ContextVar)
 # Bookkeeping of Keras's base class that user code may set and that not every config returns.
@@ -158,7 +158,6 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
         name: item
         for name, item in slots.own_attributes(value).items()
         if not (name in _TRANSIENT and _is_of_keras(value, _TRANSIENT[name]))
-        and not (item is False and name in _FALSE_IF_MISSING and _is_of_keras(value, _FALSE_IF_MISSING[name]))
     }
     if type(value) in (keras_api.Functional, keras_api.Sequential):
         attributes = {
@@ -173,6 +172,10 @@ def attributes_to_compare(value: Any) -> dict[str, Any]:
         attributes["vocabulary"] = value.get_vocabulary()
     if isinstance(value, keras_api.keras.layers.Discretization):
         attributes.pop("summary", None)  # what `adapt` has seen so far; it begins with an empty one
+    if isinstance(value, (keras_api.keras.layers.Dense, keras_api.keras.layers.EinsumDense)):
+        for name in _CALIBRATED:
+            if attributes.get(name) is False:
+                del attributes[name]
     if isinstance(value, keras_api.Layer):
         attributes |= {name: vars(value)[name] for name in _FLAGS if name in vars(value)}
     return attributes

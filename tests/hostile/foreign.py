@@ -1,7 +1,7 @@
 """Hostile files of the formats that Keras writes itself: `.keras` (a zip), `.h5` (HDF5), npz.
 
-tiedio reads one format, and refuses all others by what they begin with, whatever their names say; these are the files
-that a converter of them will have to stand.
+`tiedio.load` refuses them by what they begin with, whatever their names say; `tiedio.convert` and `tiedio.repair`,
+which read these formats, refuse them for what is in them (test_foreign_conversion.py).
 """
 
 from __future__ import annotations

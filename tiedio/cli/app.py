@@ -11,7 +11,9 @@ from tiedio.cli.options import EXIT_CODES
 
 PURPOSE = "Save and load Keras models so that every shared weight is still shared."
 # In the order of the help. Each is the function of that name in the module of that name.
-COMMANDS = ("demo", "inspect", "verify", "diff", "plot", "report", "completion")
+COMMANDS = (
+    "demo", "inspect", "verify", "diff", "convert", "repair", "plot", "report", "completion",
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -88,6 +88,7 @@ from tiedio.keras_api.objects import (
     stores,
     unlocked,
 )
+from tiedio.keras_api.saving import load_state, save_state
 from tiedio.keras_api.seeds import seeds_drawn_from
 from tiedio.keras_api.threads import have_stood, is_alone, is_changed_elsewhere, others_compute, standing
 from tiedio.keras_api.variables import (
@@ -136,6 +137,7 @@ __all__ = [
     "set_adapted_shape",
     "inner_graph_names",
     "rename_inner_graph",
+    "save_state",
     "make_sequential",
     "set_node_arguments",
     "constructor_parameters",
@@ -163,6 +165,7 @@ __all__ = [
     "plain_policy",
     "knowing",
     "known_objects",
+    "load_state",
     "living",
     "deserialize",
     "class_reference",

@@ -42,6 +42,7 @@ _REST = "$rest"  # pairs whose keys are no plain names
 _SMALL = 1_000  # an integer below it is not even looked at, unless Keras makes a list of so many
 _NAME = 1_000  # letters of a name; nothing is registered under a longer one
 _FIELDS = {"module", "class_name", "config", "registered_name"}
+_WRITTEN = {"build_config", "compile_config", "shared_object_id", "name", "inbound_nodes"}  # beside them, by Keras
 _PARTS_FOR_EACH = 16  # parts of configurations (initializers, policies, losses, …) for each object that is allowed
 
 # Integers that name no size: however large they are, nothing grows with them.
@@ -49,6 +50,7 @@ _NO_SIZES = frozenset({
     "seed", "salt", "decay_steps", "first_decay_steps", "initial_decay_steps", "warmup_steps", "boundaries",
     "transition_steps", "ema_overwrite_frequency", "gradient_accumulation_steps", "dynamic_growth_steps",
     "max_tokens", "num_bins", "vocabulary", "mask_value", "mask_token", "oov_token",
+    "shared_object_id",
 })  # fmt: skip
 # Integers from which a constructor or a call of Keras makes a Python list at once: how much less of them is allowed.
 _LISTS = {"num_thresholds": 10, "ngrams": 1_000, "indices_or_sections": 100, "num_oov_indices": 10}
@@ -64,6 +66,7 @@ class Rules:
         limits: what a file of this size may ask for.
         sizes: sides of the tensors in the file: an integer that is one of them is no lie.
         foreign: registered names of what the file has from outside of Keras.
+        written: whether layers may be written inside of configurations, as in Keras's own formats.
     """
 
     custom_objects: Mapping[str, Any]
@@ -71,6 +74,7 @@ class Rules:
     limits: Limits
     sizes: frozenset[int] = frozenset()
     foreign: frozenset[str] = frozenset()
+    written: bool = False
     known: dict[Any, tuple[Any, Refusal | None]] = field(default_factory=dict, compare=False)
     """What names stand for, and what is said of it: a file has the same few names many times."""
 
@@ -144,6 +148,35 @@ def audit_file(structure: Mapping[str, Any], training: Any, manifest: Manifest, 
 def audit_object(entry: Mapping[str, Any], place: str, rules: Rules) -> None:
     """Checks an object once more that turned out to have to be made: now its class has to be known."""
     raise_all(list(_entry_problems({**entry, "found_at": []}, place, rules)), place)
+
+
+def audit_written(config: Any, rules: Rules, path: str, calls: int) -> int:
+    """Checks a configuration of Keras's own formats, where layers are written inside each other.
+
+    Args:
+        config: the configuration.
+        rules: what it is checked by; `written` is set.
+        path: the file, for errors.
+        calls: how many calls of layers stand in it.
+
+    Returns:
+        How many layers, operations and calls there are.
+
+    Raises:
+        LimitError, FormatError, UnsafeError, UnregisteredError: as `audit_file`.
+    """
+    found = list(_problems(config, "the model", rules))
+    count = calls + sum(problem.kind == "object" for problem in found)
+    _require_count(count, f"{count:,}", rules.limits, path)
+    parts = sum(problem.size for problem in found if problem.kind == "part") - count
+    _require_count(parts / _PARTS_FOR_EACH, f"{parts:,.0f} parts of configurations", rules.limits, path)
+    found += _too_long_lists(found, rules)
+    raise_all(found, path)
+    if any(problem.kind == "hub" for problem in found):
+        importlib.import_module(HUB)
+        rules.known.clear()
+        return audit_written(config, rules, path, calls)
+    return count
 
 
 def _object_named(reference: Mapping[str, Any], where: str) -> Named:
@@ -365,10 +398,14 @@ def _named_problems(value: Mapping[str, Any], where: str, rules: Rules, plans: b
     )
     found, refusal = rules.verdict(named)
     yield Found("part", "", size=weight(found))
-    is_plan = plans and refusal is not None and refusal.kind == "misplaced" and not issubclass(found, keras_api.Model)
+    misplaced = refusal is not None and refusal.kind == "misplaced"
+    is_plan = misplaced and (rules.written or (plans and not issubclass(found, keras_api.Model)))
+    if is_plan and rules.written:
+        yield Found("object", "")
     yield from _told(named, None if is_plan else refusal)
     if is_of_a_library(found) or waits_for_hub(named):
-        beside = sorted(value.keys() - _FIELDS - {_REST} - ({"build_config"} if is_plan else set()))
+        told = _WRITTEN if rules.written else {"build_config"} if is_plan else set()
+        beside = sorted(value.keys() - _FIELDS - {_REST} - told)
         if beside:
             yield Found("damaged", f"{', '.join(beside[:5])} beside the configuration of {named.title}"[:200], where)
         if isinstance(config, dict):

@@ -1,0 +1,262 @@
+"""Keras's formats and plain safetensors become files of tiedio, bit for bit, and everything is used or told."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import tiedio
+from tests.conversion_models import X, Y, saved, state, step, two_convolutions
+
+
+def plain(compiled: bool = True) -> Any:
+    """A model that Keras's formats carry whole, with state of many kinds."""
+    inputs = keras.Input((6, 6, 1))
+    conv = keras.layers.Conv2D(3, 3, padding="same", name="conv")
+    hidden = keras.layers.BatchNormalization(name="norm")(conv(inputs))
+    hidden = keras.layers.GlobalAveragePooling2D()(hidden)
+    dense = keras.layers.Dense(3, name="twice")
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(dense(dense(hidden))))
+    if compiled:
+        model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"], jit_compile=False)
+        model.train_on_batch(X, Y)
+    return model
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_whole_model_comes_over_with_its_optimizer(suffix: str, tmp_path: Path) -> None:
+    model = plain()
+    report = tiedio.convert(saved(model, tmp_path / f"m{suffix}"), tmp_path / "m.safetensors")
+    assert (report.optimizer, report.notes, report.lost) == ("state", (), ())
+    loaded = tiedio.load(tmp_path / "m.safetensors")
+    assert state(loaded) == state(model)
+    assert loaded.get_layer("twice")._inbound_nodes[1].operation is loaded.get_layer("twice")
+    assert step(loaded) == step(model)
+
+
+def test_what_no_format_of_keras_keeps_is_noted(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.5)])
+    report = tiedio.convert(saved(model, tmp_path / "m.keras"), tmp_path / "m.safetensors")
+    assert report.notes == ("the state of one random generator is not in the file: it begins anew",)
+
+
+def test_nothing_random_is_drawn_and_no_name_is_used_up(tmp_path: Path) -> None:
+    path = saved(plain(), tmp_path / "m.keras")
+    keras.utils.set_random_seed(3)
+    expected = np.random.random(), keras.layers.Dense(1).name
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(3)
+    tiedio.convert(path, tmp_path / "m.safetensors")
+    assert (np.random.random(), keras.layers.Dense(1).name) == expected
+
+
+def test_an_optimizer_that_took_no_step_is_not_built(tmp_path: Path) -> None:
+    model = two_convolutions("adam", steps=0)
+    assert not model.optimizer.built
+    assert tiedio.convert(saved(model, tmp_path / "m.keras"), tmp_path / "m.safetensors").optimizer == "state"
+    assert not tiedio.load(tmp_path / "m.safetensors").optimizer.built
+
+
+def test_state_that_does_not_come_over_is_warned_of_and_noted(tmp_path: Path) -> None:
+    path = saved(two_convolutions(), tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match=r"10 values, and Adam takes 14.*tiedio\.repair"):
+        report = tiedio.convert(path, tmp_path / "m.safetensors")
+    assert report.optimizer == "no state"
+    assert [one.pair for one in report.lost] == ["near/kernel = wide/kernel", "near/bias = wide/bias"]
+    assert tiedio.convert(path, tmp_path / "m.safetensors", optimizer=False).optimizer == "none"
+
+
+def test_a_sequential_that_lost_its_repeats_does_not_pass_for_the_model(tmp_path: Path) -> None:
+    dense = keras.layers.Dense(3)
+    model = keras.Sequential([keras.Input((3,)), dense, dense])
+    tiedio.save(model, tmp_path / "m.safetensors")
+    with pytest.raises(tiedio.ModelError, match="gives another model back"):
+        tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras")
+    assert [one.name for one in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_weights_go_into_a_clone_and_the_callers_model_stays(tmp_path: Path) -> None:
+    model, other = plain(compiled=False), plain(compiled=False)
+    before = state(other)
+    path = saved(model, tmp_path / "m.weights.h5")
+    tiedio.convert(path, tmp_path / "m.safetensors", model=other)
+    assert state(other) == before
+    assert list(state(tiedio.load(tmp_path / "m.safetensors")).values()) == list(state(model).values())
+
+
+def test_weights_of_a_tied_model_fill_a_tied_model_and_its_optimizer(tmp_path: Path) -> None:
+    model = two_convolutions()
+    path = saved(model, tmp_path / "m.weights.h5")
+    report = tiedio.convert(path, tmp_path / "m.safetensors", model=model)
+    assert (len(report.ties), report.optimizer) == (2, "state")
+    assert step(tiedio.load(tmp_path / "m.safetensors")) == step(model)
+
+
+def test_weights_without_an_optimizer_fill_a_model_that_has_one_and_that_is_noted(tmp_path: Path) -> None:
+    path = saved(plain(compiled=False), tmp_path / "m.weights.h5")
+    report = tiedio.convert(path, tmp_path / "m.safetensors", model=plain())
+    assert report.notes == ("the optimizer's state is not in the file: it is what it was when the model was made",)
+
+
+def test_two_copies_that_differ_do_not_fill_one_weight(tmp_path: Path) -> None:
+    untied = two_convolutions(None)
+    tiedio.untie(untied.get_layer("wide"))
+    untied.get_layer("wide").kernel.assign(np.ones((3, 3, 1, 3)))
+    path = saved(untied, tmp_path / "m.weights.h5")
+    with pytest.raises(tiedio.MismatchError, match="another value than in the file"):
+        tiedio.convert(path, tmp_path / "m.safetensors", model=two_convolutions(None))
+    legacy = saved(untied, tmp_path / "m.h5")
+    with pytest.raises(tiedio.MismatchError, match="two values in the file"):
+        tiedio.convert(legacy, tmp_path / "m.safetensors", model=two_convolutions(None))
+
+
+def test_a_value_that_nothing_takes_is_an_error(tmp_path: Path) -> None:
+    path = saved(plain(compiled=False), tmp_path / "m.weights.h5")
+    with h5py.File(path, "a") as file:
+        file["layers/dense/vars/2"] = np.ones(3)
+    with pytest.raises(tiedio.MismatchError):
+        tiedio.convert(path, tmp_path / "m.safetensors", model=plain(compiled=False))
+    path = saved(plain(compiled=False), tmp_path / "n.weights.h5")
+    with h5py.File(path, "a") as file:
+        file["layers/more/vars/0"] = np.ones(3)
+    with pytest.raises(tiedio.MismatchError, match="layers/more/vars/0"):
+        tiedio.convert(path, tmp_path / "m.safetensors", model=plain(compiled=False))
+
+
+def test_nothing_is_cast(tmp_path: Path) -> None:
+    path = saved(plain(compiled=False), tmp_path / "m.weights.h5")
+    with h5py.File(path, "a") as file:
+        value = file["layers/dense/vars/0"][()]
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars/0"] = value.astype("float64")
+    with pytest.raises(tiedio.MismatchError, match="float64"):
+        tiedio.convert(path, tmp_path / "m.safetensors", model=plain(compiled=False))
+
+
+def test_bfloat16_comes_over(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, dtype="bfloat16")])
+    tiedio.convert(saved(model, tmp_path / "m.keras"), tmp_path / "m.safetensors")
+    loaded = tiedio.load(tmp_path / "m.safetensors")
+    assert loaded.layers[0].kernel.dtype == "bfloat16"
+    assert np.asarray(loaded.layers[0].kernel).tobytes() == np.asarray(model.layers[0].kernel).tobytes()
+
+
+def test_a_vocabulary_in_the_assets_comes_over(tmp_path: Path) -> None:
+    lookup = keras.layers.StringLookup()
+    lookup.adapt(np.array(["a", "b", "a"]))
+    model = keras.Sequential([keras.Input((1,), dtype="string"), lookup, keras.layers.Embedding(3, 2)])
+    path = saved(model, tmp_path / "m.keras")
+    with zipfile.ZipFile(path) as archive:
+        assert any(name.startswith("assets/") for name in archive.namelist())
+    tiedio.convert(path, tmp_path / "m.safetensors")
+    assert tiedio.load(tmp_path / "m.safetensors").layers[0].get_vocabulary() == lookup.get_vocabulary()
+
+
+# --- plain safetensors ----------------------------------------------------------------------------------
+
+
+def tensors(model: Any) -> dict[str, Any]:
+    return {variable.path: np.array(variable) for variable in model.weights}
+
+
+def test_plain_safetensors_by_path_and_a_dropped_alias(tmp_path: Path) -> None:
+    model = two_convolutions(None)
+    safetensors.numpy.save_file(tensors(model), tmp_path / "in.safetensors")
+    report = tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", model=model)
+    assert report.notes == ("2 more places got their value by the model's own ties",)
+    assert state(tiedio.load(tmp_path / "m.safetensors")) == state(model)
+
+
+def test_plain_safetensors_with_both_names_of_a_tied_weight(tmp_path: Path) -> None:
+    model = two_convolutions(None)
+    found = tensors(model)
+    found["wide/kernel"], found["wide/bias"] = found["near/kernel"].copy(), found["near/bias"].copy()
+    safetensors.numpy.save_file(found, tmp_path / "in.safetensors")
+    tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", model=model)
+    found["wide/kernel"] += 1
+    safetensors.numpy.save_file(found, tmp_path / "in.safetensors")
+    with pytest.raises(tiedio.MismatchError, match=r"near/kernel.*differ"):
+        tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", model=model)
+
+
+def test_plain_safetensors_by_a_mapping_that_turns(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+    weight = np.arange(6, dtype="float32").reshape(2, 3)
+    found = {"fc.weight": weight, "fc.bias": np.ones(2, "float32")}
+    safetensors.numpy.save_file(found, tmp_path / "in.safetensors")
+    mapping = {"fc.weight": ("dense/kernel", tiedio.transpose()), "fc.bias": "dense/bias"}
+    tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", model=model, mapping=mapping)
+    assert np.array_equal(np.asarray(tiedio.load(tmp_path / "m.safetensors").layers[0].kernel), weight.T)
+
+
+def test_plain_safetensors_are_strict_and_tell_everything(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")], name="model")
+    (tmp_path / "config.json").write_text(json.dumps(keras.saving.serialize_keras_object(model)))
+    found = {"dense/kernel": np.ones((3, 2), "float32"), "other": np.ones(1, "float32")}
+    safetensors.numpy.save_file(found, tmp_path / "in.safetensors")
+    arguments: dict[str, Any] = {"config": tmp_path / "config.json"}
+    with pytest.raises(tiedio.MismatchError, match=r"'other' is no weight.*'dense/bias' of the model"):
+        tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", **arguments)
+    report = tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", strict=False, **arguments)
+    assert len(report.notes) == 2
+    found["dense/kernel"] = found["dense/kernel"].astype("float16")
+    safetensors.numpy.save_file(found, tmp_path / "in.safetensors")
+    with pytest.raises(tiedio.MismatchError, match="float16"):
+        tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", strict=False, **arguments)
+
+
+# --- .keras out ---------------------------------------------------------------------------------------
+
+
+def test_keras_out_warns_of_each_tie_and_of_the_state(tmp_path: Path) -> None:
+    tiedio.save(two_convolutions(), tmp_path / "m.safetensors")
+    with pytest.warns(UserWarning, match=r"\.keras does not carry") as told:
+        report = tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras")
+    texts = [str(one.message) for one in told if ".keras does not carry" in str(one.message)]
+    assert [text.partition(": ")[2] for text in texts] == list(report.notes)
+    assert list(report.notes) == [
+        ".keras does not carry the tie near/kernel = wide/kernel",
+        ".keras does not carry the tie near/bias = wide/bias",
+        ".keras does not carry the state of Adam (@optimizer)",
+    ]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["m.keras", "m.safetensors"]
+
+
+def test_keras_out_of_what_it_carries_warns_of_nothing(tmp_path: Path) -> None:
+    model = plain()
+    tiedio.save(model, tmp_path / "m.safetensors")
+    assert tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras").notes == ()
+    assert step(keras.saving.load_model(tmp_path / "m.keras")) == step(model)
+
+
+# --- names --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("m.pkl", "m.safetensors"), ("m.keras", "m.h5"), ("m", "m.safetensors")]
+)
+def test_other_suffixes_are_refused_before_anything_is_opened(source: str, target: str, tmp_path: Path) -> None:
+    with pytest.raises(tiedio.PathError, match="suffix"):
+        tiedio.convert(tmp_path / source, tmp_path / target)
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
+    saved(plain(), tmp_path / "m.h5").rename(tmp_path / "m.keras")
+    with pytest.raises(tiedio.FormatError, match="an HDF5 file"):
+        tiedio.convert(tmp_path / "m.keras", tmp_path / "m.safetensors")
+
+
+def test_a_target_that_exists_stays_where_that_is_asked(tmp_path: Path) -> None:
+    path = saved(plain(), tmp_path / "m.keras")
+    (tmp_path / "m.safetensors").write_bytes(b"mine")
+    with pytest.raises(tiedio.PathError, match="exists"):
+        tiedio.convert(path, tmp_path / "m.safetensors", overwrite=False)
+    assert (tmp_path / "m.safetensors").read_bytes() == b"mine"

@@ -1,0 +1,145 @@
+"""More hostile files in Keras's own formats: what an archive, an HDF5 file and a configuration can be twisted into."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+
+from tests.hostile.configurations import LAMBDA, serialized
+from tests.hostile.foreign import _archive, _hdf5, _layer, _model
+
+
+def _good(**config: Any) -> dict[str, Any]:
+    entry = _layer("Dense", **{"units": 2, **config})
+    return _model(_layer("InputLayer", batch_shape=[None, 3]), {**entry, "build_config": {"input_shape": [None, 3]}})
+
+
+def _numbers(file: h5py.File) -> None:
+    file["a"] = np.ones(99)
+
+
+def _soft(file: h5py.File) -> None:
+    file["vars/0"] = np.zeros(3)
+    file["layers"] = h5py.SoftLink("/vars")
+
+
+def _circle(file: h5py.File) -> None:
+    group = file.create_group("layers")
+    group["layers"] = group
+
+
+def _twice(file: h5py.File) -> None:
+    file["layers/a"] = np.ones(3)
+    file["layers/b"] = file["layers/a"]
+
+
+def _references(file: h5py.File) -> None:
+    file.create_group("layers").create_dataset("0", (3,), h5py.ref_dtype)
+
+
+def _text(file: h5py.File) -> None:
+    file.create_group("layers").create_dataset("0", (3,), h5py.string_dtype())
+
+
+def _between() -> bytes:
+    raw = _archive(_good())
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+            assert archive.fp is not None
+            archive.fp.write(b"hidden")
+            archive.start_dir = archive.fp.tell()
+    return buffer.getvalue()
+
+
+def _member_twice() -> bytes:
+    buffer = io.BytesIO(_archive(_good()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.writestr("config.json", json.dumps(_good()))
+    return buffer.getvalue()
+
+
+def _bomb() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps(_good()))
+        archive.writestr("model.weights.h5", b"\0" * (96 << 20))
+    return buffer.getvalue()
+
+
+def _key_twice() -> bytes:
+    text = json.dumps(_good())
+    return _archive_of_text(text[:-1] + ', "class_name": "Functional"}')
+
+
+def _deep() -> bytes:
+    return _archive_of_text(
+        '{"class_name": "Sequential", "module": "keras", "config": ' + "[" * 5000 + "]" * 5000 + "}"
+    )
+
+
+def _archive_of_text(text: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", text)
+        archive.writestr("model.weights.h5", _hdf5(lambda _: None))
+    return buffer.getvalue()
+
+
+def _call_without_tensor() -> bytes:
+    zeros = {
+        **serialized("keras.src.ops.numpy", "Zeros", {"shape": [1000, 1000]}),
+        "name": "zeros",
+        "inbound_nodes": [{"args": [[1000, 1000]], "kwargs": {}}],
+    }
+    graph = {"name": "model", "layers": [zeros], "input_layers": [], "output_layers": [["zeros", 0, 0]]}
+    return _archive(serialized("keras.src.models.functional", "Functional", graph))
+
+
+def _with(**beside: Any) -> bytes:
+    return _archive({**_good(), **beside})
+
+
+MORE: dict[str, Callable[[], bytes]] = {
+    "a soft link": lambda: _hdf5(_soft),
+    "a group in itself": lambda: _hdf5(_circle),
+    "a dataset in two places": lambda: _hdf5(_twice),
+    "references to objects": lambda: _hdf5(_references),
+    "text of any length": lambda: _hdf5(_text),
+    "bytes before an archive": lambda: b"#!/bin/sh\n" + _archive(_good()),
+    "bytes after an archive": lambda: _archive(_good()) + b"more",
+    "bytes between members": _between,
+    "a member twice": _member_twice,
+    "a zip bomb of a whole archive": _bomb,
+    "an HDF5 file that is none": lambda: _archive(_good(), weights=b"\x89HDF\r\n\x1a\n" + b"\xff" * 3000),
+    "an HDF5 file that is cut": lambda: _archive(_good(), weights=_hdf5(_numbers)[:1500]),
+    "millions of units": lambda: _archive(_good(units=10**9)),
+    "a wide layer without weights": lambda: _archive(_model(
+        _layer("InputLayer", batch_shape=[None, 100_000]),
+        {**_layer("Dense", units=100_000), "build_config": {"input_shape": [None, 100_000]}},
+    )),
+    "a call without a tensor": _call_without_tensor,
+    "a typespec": lambda: _archive(_good(activation={
+        "class_name": "__typespec__", "spec_name": "TensorSpec", "module": "tensorflow", "registered_name": None,
+        "config": [[2], "float32"],
+    })),
+    "a lambda among the losses": lambda: _with(compile_config={"optimizer": "adam", "loss": LAMBDA}),
+    "safe mode off in a nested configuration": lambda: _archive(_good(safe_mode=False)),
+    "a key twice in the configuration": _key_twice,
+    "very deep": _deep,
+}  # fmt: skip
+"""Files by what is wrong with them."""
