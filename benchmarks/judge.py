@@ -86,7 +86,7 @@ def differences(case: Case, loaded: Any) -> list[str]:
         lost.append("optimizer state")
     if "values" not in lost and not all(_same_outputs(*one) for one in _pairs(case, loaded)):
         lost.append("outputs")
-    if not lost and case.train and not all(_same_step(*one, case, name) for one, name in _named_pairs(case, loaded)):
+    if not lost and case.training and not all(_same_step(*one, case, name) for one, name in _named_pairs(case, loaded)):
         lost.append("random state" if random else "next step")
     return lost
 

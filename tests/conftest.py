@@ -57,6 +57,10 @@ class KerasState:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(KerasState(), "tiedio-keras-state")
+    if not config.pluginmanager.has_plugin("tiedio"):  # where the package is not installed, nor its entry point known
+        from tiedio.testing import plugin
+
+        config.pluginmanager.register(plugin, "tiedio")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

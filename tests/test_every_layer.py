@@ -242,7 +242,7 @@ def test_a_layer_that_was_adapted_comes_back_adapted(name: str, tmp_path: Path) 
     inputs = keras.Input((1,) if words else (2,), dtype="string" if words else "float32")
     model = keras.Model(inputs, layer(inputs))
     x = keras.ops.convert_to_tensor([["b"], ["c"]]) if words else np.array([[1, 2], [3, 4]], "float32")
-    assert_round_trip(model, inputs=x, train=False, folder=tmp_path)
+    assert_round_trip(model, inputs=x, training=False, folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import tiedio
 from tiedio.errors import ModelError
 from tiedio.testing import assert_round_trip, strategies
 from tiedio.testing.pairing import pair
+from tiedio.testing.plugin import RoundTrip
 from tiedio.testing.strategies import (
     FEATURES,
     Attach,
@@ -29,6 +30,7 @@ from tiedio.testing.strategies import (
     Untie,
     View,
     build,
+    code_of,
     features,
     recipes,
     tied_models,
@@ -50,18 +52,12 @@ _came_back: set[Recipe] = set()
 
 @SLOW
 @given(recipe=recipes())
-def test_random_models_come_back_as_they_were(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_random_models_come_back_as_they_were(recipe: Recipe, round_trip: RoundTrip) -> None:
     if recipe in _came_back:
         return
-    note(repr(recipe))
+    note(code_of(recipe))
     built = build(recipe)
-    assert_round_trip(
-        built.model,
-        inputs=built.inputs,
-        targets=built.targets,
-        train=built.trainable,
-        folder=tmp_path_factory.mktemp("models"),
-    )
+    round_trip(built.model, built.inputs, built.targets, training=built.trainable)
     _came_back.add(recipe)
 
 
@@ -79,7 +75,7 @@ def test_round_trip_of_a_random_model_notices_a_lost_tie(
 
     monkeypatch.setattr(tiedio, "load", load_untied)
     with pytest.raises(AssertionError, match="one variable in the original, but two in the loaded model"):
-        assert_round_trip(built.model, inputs=built.inputs, train=False, folder=tmp_path_factory.mktemp("untied"))
+        assert_round_trip(built.model, inputs=built.inputs, training=False, folder=tmp_path_factory.mktemp("untied"))
 
 
 @pytest.mark.parametrize("container", ["plain", "list", "dict"])
@@ -91,7 +87,7 @@ def test_a_variable_hung_on_a_model_by_hand_comes_back_or_is_refused(
     folder = tmp_path_factory.mktemp("hung")
     refused = ""
     try:
-        assert_round_trip(built.model, inputs=built.inputs, train=False, folder=folder)
+        assert_round_trip(built.model, inputs=built.inputs, training=False, folder=folder)
     except ModelError as error:
         refused = str(error)
     assert any(folder.iterdir()) != bool(refused)

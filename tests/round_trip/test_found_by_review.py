@@ -76,7 +76,7 @@ def test_a_sequential_that_computes_a_mask(deferred: bool, tmp_path: Path) -> No
     parts = [layers.Embedding(9, 3, mask_zero=True), layers.LSTM(4)]
     model = keras.Sequential(parts if deferred else [keras.Input((4,), dtype="int32"), *parts])
     model(words)
-    assert_round_trip(model, inputs=words, train=False, folder=tmp_path)
+    assert_round_trip(model, inputs=words, training=False, folder=tmp_path)
 
 
 def test_a_metric_that_makes_its_state_at_the_first_batch(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_inputs_in_an_ordered_dict_are_not_swapped(tmp_path: Path) -> None:
 def test_a_child_replaced_by_hand_before_the_first_call_is_shared(tmp_path: Path) -> None:
     one, two = Holder(name="one"), Holder(name="two")
     two.inner = one.inner
-    loaded = assert_round_trip(functional(one, two), inputs=X, train=False, folder=tmp_path)
+    loaded = assert_round_trip(functional(one, two), inputs=X, training=False, folder=tmp_path)
     assert loaded.get_layer("one").inner is loaded.get_layer("two").inner
 
 

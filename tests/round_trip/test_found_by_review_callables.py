@@ -164,7 +164,7 @@ def test_a_bound_method_of_a_variable_that_was_tied_by_hand_is_refused(tmp_path:
             return x + self.count
 
     one, two = Counter(name="one"), Counter(name="two")
-    assert_round_trip(keras.Sequential([keras.Input((6,)), one]), inputs=X, train=False, folder=tmp_path)
+    assert_round_trip(keras.Sequential([keras.Input((6,)), one]), inputs=X, training=False, folder=tmp_path)
     two.count, two.set = one.count, one.count.assign
     model = keras.Sequential([keras.Input((6,)), one, two])
     with pytest.raises(ModelError, match="two/set"):

@@ -102,7 +102,7 @@ def test_variables_under_such_names_are_tied_again() -> None:
     layer._self_list[0] = layer.v
     layer._tracker.lock()
     model.compile("sgd", "mse")
-    back = assert_round_trip(model, X, train=False).layers[0]
+    back = assert_round_trip(model, X, training=False).layers[0]
     assert back._self_w is back.v
     assert back._self_list[0] is back.v
 
@@ -123,7 +123,7 @@ class HoldsBag(layers.Layer):
 
 
 def test_a_plain_object_under_such_a_name_brings_its_layer_back() -> None:
-    assert_round_trip(sequential(HoldsBag()), X, train=False)
+    assert_round_trip(sequential(HoldsBag()), X, training=False)
 
 
 @register
@@ -276,7 +276,7 @@ class Adds(layers.Layer):
 
 
 def test_an_initializer_whose_config_does_not_tell_its_value_is_refused(tmp_path: Path) -> None:
-    assert_round_trip(sequential(Adds(Fill())), X, train=False)
+    assert_round_trip(sequential(Adds(Fill())), X, training=False)
     refused(sequential(Adds(Fill(3.0))), tmp_path, "fill")
 
 

@@ -132,4 +132,4 @@ FOUND: dict[str, Recipe] = {
 @pytest.mark.parametrize("name", FOUND)
 def test_comes_back_although(name: str, tmp_path: Path) -> None:
     built = build(FOUND[name])
-    assert_round_trip(built.model, built.inputs, built.targets, train=built.trainable, folder=tmp_path)
+    assert_round_trip(built.model, built.inputs, built.targets, training=built.trainable, folder=tmp_path)

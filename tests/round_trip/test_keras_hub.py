@@ -11,7 +11,8 @@ import pytest
 
 import tiedio
 from tiedio.errors import ModelError
-from tiedio.testing import assert_round_trip, zoo_hub
+from tiedio.testing import zoo_hub
+from tiedio.testing.plugin import RoundTrip
 
 pytestmark = [
     # Two layers of T5 say so at every call.
@@ -22,9 +23,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", zoo_hub.case_names(), ids=lambda name: f"{name} loads as one object")
-def test_survives(name: str, tmp_path: Path) -> None:
+def test_survives(name: str, round_trip: RoundTrip) -> None:
     case = zoo_hub.build_case(name)
-    loaded = assert_round_trip(case.model, inputs=case.inputs, targets=case.targets, folder=tmp_path)
+    loaded = round_trip(case.model, case.inputs, case.targets)
     for model in (case.model, loaded):
         for group in case.same(model):
             assert len(group) > 1

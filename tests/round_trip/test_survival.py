@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiedio
-from tiedio.testing import assert_round_trip, zoo
+from tiedio.testing import zoo
+from tiedio.testing.plugin import RoundTrip
 
 
 def assert_shares(case: zoo.Case, model: Any) -> None:
@@ -27,15 +27,14 @@ def assert_shares(case: zoo.Case, model: Any) -> None:
 
 
 @pytest.mark.parametrize("name", zoo.case_names(), ids=lambda name: f"{name} loads as one object")
-def test_survives(name: str, tmp_path: Path) -> None:
+def test_survives(name: str, round_trip: RoundTrip) -> None:
     case = zoo.build_case(name)
     assert_shares(case, case.model)
-    loaded = assert_round_trip(
+    loaded = round_trip(
         case.model,
-        inputs=case.inputs,
-        targets=case.targets,
-        train=case.train,
-        folder=tmp_path,
+        case.inputs,
+        case.targets,
+        training=case.training,
         custom_objects=case.custom_objects,
         safe_mode=case.safe_mode,
     )

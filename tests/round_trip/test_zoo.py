@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_the_oracle_accepts_a_case_that_its_own_code_builds_again(name: str, twins: Twins, tmp_path: Path) -> None:
     case = zoo.build_case(name)
     twins.build = lambda: zoo.build_case(name).model
-    assert_round_trip(case.model, inputs=case.inputs, targets=case.targets, train=case.train, folder=tmp_path)
+    assert_round_trip(case.model, inputs=case.inputs, targets=case.targets, training=case.training, folder=tmp_path)
     assert twins.loads == 2
 
 

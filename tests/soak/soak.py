@@ -86,7 +86,7 @@ def check(recipe: Any) -> None:
 
     keras.utils.clear_session(free_memory=False)
     built = build(recipe)
-    assert_round_trip(built.model, built.inputs, built.targets, train=built.trainable, second=False)
+    assert_round_trip(built.model, built.inputs, built.targets, training=built.trainable, second=False)
 
 
 def property_of(

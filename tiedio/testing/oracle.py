@@ -8,6 +8,7 @@ manifests.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import marshal
 import re
@@ -21,7 +22,7 @@ from safetensors import safe_open
 
 import tiedio
 from tiedio.testing.data import Arguments, call, usable_inputs, usable_targets
-from tiedio.testing.pairing import Pairing, pair
+from tiedio.testing.pairing import Pairing, lent, pair
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 _OF_A_HOOK = re.compile("(^|/)@(own_variables|assets|vocabulary)/")
 SECOND = "second round trip: "
-_OBJECTS = ("one layer in", "two layers in", "own layer", "one optimizer in", "two optimizers in")
+
+
+def __tracebackhide__(excinfo: Any) -> bool:  # noqa: N807 - pytest looks for it among a frame's globals
+    return excinfo is not None and bool(excinfo.errisinstance(AssertionError))
 
 
 def assert_round_trip(
@@ -37,7 +41,7 @@ def assert_round_trip(
     inputs: Any = None,
     targets: Any = None,
     *,
-    train: bool | None = None,
+    training: bool = True,
     folder: str | os.PathLike[str] | None = None,
     custom_objects: Mapping[str, Any] | None = None,
     safe_mode: bool = True,
@@ -64,8 +68,8 @@ def assert_round_trip(
         targets: what `train_on_batch` takes with the inputs; by name for a dict of models, of which those
             that are not named do not make a step. If `None`, a compiled model is trained towards made numbers
             that its loss takes; where there are none, a warning says so.
-        train: whether to compare the next training step too; the model must be compiled then. If `None`, where
-            it is compiled or there are targets.
+        training: whether to compare the next training step: of each model that is compiled, or, if there are targets,
+            that they are for. Where no step is made, results of a call with `training=True` are compared instead.
         folder: an existing folder for the files that are written; one that is removed again if `None`.
         custom_objects: as for `tiedio.load`.
         safe_mode: as for `tiedio.load`.
@@ -77,7 +81,8 @@ def assert_round_trip(
 
     Raises:
         AssertionError: something is lost; the message names which part, and the places.
-        ValueError: the model is to be trained and is not compiled.
+        ValueError: there are targets for a model that is not compiled.
+        TypeError: `targets` is a truth value.
         tiedio.TiedioError: the model cannot be saved or loaded.
 
     Warns:
@@ -93,17 +98,19 @@ def assert_round_trip(
         >>> loaded.layers[0] is loaded.layers[1]
         True
     """
+    if isinstance(targets, bool):
+        raise TypeError("targets are what a step trains towards, not a truth value; say training= by name")
     if folder is None:
         with tempfile.TemporaryDirectory() as made:
-            return _check(model, inputs, targets, train, Path(made), custom_objects, safe_mode, second)
-    return _check(model, inputs, targets, train, Path(folder), custom_objects, safe_mode, second)
+            return _check(model, inputs, targets, training, Path(made), custom_objects, safe_mode, second)
+    return _check(model, inputs, targets, training, Path(folder), custom_objects, safe_mode, second)
 
 
 def _check(
     model: Any,
     inputs: Any,
     targets: Any,
-    train: bool | None,
+    training: bool,
     folder: Path,
     custom_objects: Mapping[str, Any] | None,
     safe_mode: bool,
@@ -139,11 +146,9 @@ def _check(
         return loaded
     _assert_same_results(model, copies, "outputs", lambda m: call(m, inputs, training=False))
     state = [np.array(v) for v in itself.firsts("variable")]
-    if train is None:
-        train = targets is not None or any(one.compiled for one in _models(model))
-        if train and targets is None:
-            train, targets = usable_targets(model, inputs)
-    if train:
+    if training and targets is None:
+        training, targets = usable_targets(model, inputs)
+    if training:
         _assert_same_results(model, copies, "next step", lambda m: _step(m, inputs, targets))
     else:
         _assert_same_results(model, copies, "outputs in training mode", lambda m: call(m, inputs, training=True))
@@ -155,24 +160,14 @@ def _check(
     return loaded
 
 
-def _models(model: Any) -> list[Any]:
-    return list(model.values()) if isinstance(model, dict) else [model]
-
-
 def _assert_same_state(
     found: Pairing, when: str, before: str = "", flags: Mapping[str, Callable[[Any], Any]] | None = None
 ) -> None:
-    """Everything but outputs and steps; what spoils the rest comes first: a layer that is two has two kernels."""
-    objects = [fault for fault in found.faults if any(f" {kind}" in fault for kind in _OBJECTS)]
-    ties = [
-        fault
-        for fault in found.faults
-        if fault not in objects and any(f" {kind}" in fault for kind in ("variable", "view"))
-    ]
+    """Everything but outputs and steps; a lost tie makes places disappear as well, so they come last."""
     for part, faults in (
-        ("shared objects", iter(objects)),
-        ("ties", iter(ties)),
-        ("shared objects", (fault for fault in found.faults if fault not in ties)),
+        ("shared objects", iter(found.objects)),
+        ("ties", iter([*found.ties, *lent(found)])),
+        ("shared objects", iter(found.others)),
         ("objects", _object_faults(found)),
         ("compile configuration", _compile_faults(found)),
         ("optimizer", _optimizer_faults(found)),
@@ -220,7 +215,9 @@ def _compile_config(model: Any) -> Any:
 
 def _differing(place: str, sides: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
     for what, (was, is_now) in sides.items():
-        if was != is_now:
+        if was != is_now and isinstance(was, dict) and isinstance(is_now, dict):
+            yield from (f"{place}: {line}" for line in _unlike(was, is_now, what))
+        elif was != is_now:
             yield f"{place}: {what} was {was!r} and is {is_now!r}"
 
 
@@ -348,7 +345,7 @@ def _step(model: Any, inputs: Any, targets: Any) -> Any:
     if isinstance(model, dict):
         return {name: _step(model[name], inputs[name], target) for name, target in sorted(targets.items())}
     if not model.compiled:
-        raise ValueError(f"{model.name}: compile the model, or pass train=False")
+        raise ValueError(f"{model.name}: compile the model, or pass training=False")
     model.reset_metrics()  # the loss that is returned is a running mean
     return model.train_on_batch(inputs.args if isinstance(inputs, Arguments) else inputs, targets)
 
@@ -403,8 +400,29 @@ def _assert_same_bytes(first: Path, second: Path, what: str) -> None:
         return
     heads = [_header(path) for path in (first, second)]
     keys = sorted(key for key in heads[0].keys() | heads[1].keys() if heads[0].get(key) != heads[1].get(key))
-    where = f"headers differ at {keys}" if keys else "headers agree, data differ"
+    # Digests differ whenever anything does.
+    told = [key for key in keys if not key.endswith("digests")] or keys
+    found = [line for key in told for line in _unlike(heads[0].get(key), heads[1].get(key), key)]
+    where = "\n  ".join([f"headers differ at {told}", *found[:6]]) if keys else "headers agree, data differ"
     raise AssertionError(f"file bytes: {what} gives another file: {where}")
+
+
+def _unlike(was: Any, is_now: Any, at: str) -> Iterator[str]:
+    """Where two documents differ, down to the value, with the names of the objects on the way."""
+    if type(was) is type(is_now) is dict:
+        name = f"({was['name']!r})" if isinstance(was.get("name"), str) else ""
+        for key in sorted(was.keys() | is_now.keys(), key=str):
+            if was.get(key) != is_now.get(key):
+                yield from _unlike(was.get(key), is_now.get(key), f"{at}{name}/{key}")
+    elif type(was) is type(is_now) is list and len(was) == len(is_now):
+        for index, (one, other) in enumerate(zip(was, is_now, strict=True)):
+            if one != other:
+                yield from _unlike(one, other, f"{at}/{index}")
+    elif type(was) is type(is_now) is str and was[:1] in ("{", "[") and is_now[:1] == was[:1]:
+        with contextlib.suppress(ValueError):
+            yield from _unlike(json.loads(was), json.loads(is_now), at)
+    else:
+        yield f"{at}: was {was!r:.80} and is {is_now!r:.80}"
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from tiedio.keras_api import LiveView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 # What is one object or several; the first kind that fits counts. A model is a layer, a layer an operation.
 _KINDS = {
@@ -42,27 +42,61 @@ _SKIPPED = {
 # Metrics that Keras made while it compiled: no format keeps how far they have counted.
 _COMPILED = {"_metrics", "_loss_tracker", "_compile_metrics", "_compile_loss"}
 # Lists of what other attributes hold too: they come last, so that a place is called by its attribute.
-_LISTS = {
-    "_layers",
-    "_operations",
-    "_seed_generators",
-    "_trainable_variables",
-    "_non_trainable_variables",
-    "_variables",
-}
+LISTS = frozenset(
+    {
+        "_layers",
+        "_operations",
+        "_seed_generators",
+        "_trainable_variables",
+        "_non_trainable_variables",
+        "_variables",
+    }
+)
 
 
 class Pairing:
     """Which object of one model stands where which object of the other stands.
 
+    Args:
+        sides: what sentences call the first and the second model.
+
     Attributes:
-        faults: what is not the same on both sides, as sentences that name places.
+        objects: layers, seed generators, optimizers and metrics that are one object on one side only, as sentences
+            that name places.
+        ties: variables and views of which that holds, views that differ, and what is a variable on one side only.
+        others: all other differences, such as places that only one side has.
     """
 
-    def __init__(self) -> None:
-        self.faults: list[str] = []
+    def __init__(self, sides: tuple[str, str] = ("the original", "the loaded model")) -> None:
+        self.sides = sides
+        self.objects: list[str] = []
+        self.ties: list[str] = []
+        self.others: list[str] = []
         self._pairs: dict[str, dict[int, tuple[Any, Any, str]]] = {kind: {} for kind in (*_KINDS, _CONSTANT)}
         self._backward: dict[str, dict[int, tuple[Any, Any, str]]] = {kind: {} for kind in (*_KINDS, _CONSTANT)}
+
+    @property
+    def faults(self) -> list[str]:
+        """What is not the same on both sides; what spoils the rest comes first: a layer that is two has two kernels.
+
+        Returns:
+            The sentences.
+        """
+        return [*self.objects, *self.ties, *self.others]
+
+    def report(self, kinds: set[str | None], fault: str) -> None:
+        """Note a fault.
+
+        Args:
+            kinds: the kinds of object that it is about.
+            fault: a sentence that names the places.
+        """
+        if kinds & {"variable", "view"}:
+            self.ties.append(fault)
+        elif kinds & {"layer", "optimizer", "seed generator", "metric"}:
+            self.objects.append(fault)
+        else:
+            self.others.append(fault)
 
     def items(self, kind: str) -> Iterator[tuple[Any, Any, str]]:
         """The pairs of a kind with their first place, in the order in which they were met.
@@ -129,24 +163,31 @@ class Pairing:
             self._pairs[kind].setdefault(id(a), (a, b, place))
             return True
         forward, backward = self._pairs[kind].get(id(a)), self._backward[kind].get(id(b))
+        one, other = self.sides
         if forward is not None and forward[1] is not b:
-            self.faults.append(f"{forward[2]} and {place} are one {kind} in the original, but two in the loaded model")
+            self.report({kind}, f"{forward[2]} and {place} are one {kind} in {one}, but two in {other}")
         if backward is not None and backward[0] is not a:
-            self.faults.append(
-                f"{backward[2]} and {place} are two {kind}s in the original, but one in the loaded model"
-            )
+            self.report({kind}, f"{backward[2]} and {place} are two {kind}s in {one}, but one in {other}")
         if forward is not None or backward is not None:
             return False
         self._pairs[kind][id(a)] = self._backward[kind][id(b)] = (a, b, place)
         return True
 
 
-def pair(first: Any, second: Any) -> Pairing:
+def pair(
+    first: Any,
+    second: Any,
+    *,
+    sides: tuple[str, str] = ("the original", "the loaded model"),
+    without: Collection[str] = (),
+) -> Pairing:
     """Walk two models, or two dicts of models, side by side.
 
     Args:
         first: the original.
         second: the one that should be like it; the same model for a list of its own objects.
+        sides: what sentences call the two.
+        without: kinds of objects, as for `Pairing.items`, that are passed by.
 
     Returns:
         The pairing; its faults say where one side shares an object and the other does not, and where only one
@@ -159,43 +200,61 @@ def pair(first: Any, second: Any) -> Pairing:
         >>> [place for _, _, place in found.items("variable")]
         ['model.layers[0]._kernel', 'model.layers[0].bias']
     """
-    found = Pairing()
+    found = Pairing(sides)
     missing: list[str] = []
     queue: deque[tuple[Any, Any, str]] = deque()
 
     def meet(a: dict[str, Any], b: dict[str, Any], place: str) -> None:
-        for label in a.keys() | b.keys():
-            if label not in a or label not in b:
-                side = "loaded model" if label in b else "original"
-                missing.append(f"only the {side} has anything at {place}{label}")
+        missing.extend(f"only {sides[label in b]} has anything at {place}{label}" for label in a.keys() ^ b.keys())
         for label in (label for label in a if label in b):
             _meet_one(found, queue, a[label], b[label], f"{place}{label}")
+
+    def kept(flat: dict[str, Any]) -> dict[str, Any]:
+        return {label: thing for label, thing in flat.items() if _kind(thing) not in without} if without else flat
 
     meet(_flat({"": first}), _flat({"": second}), "model")
     while queue:
         a, b, place = queue.popleft()
-        meet(_children(a), _children(b), place)
-    if first is not second:
-        found.faults += [
-            f"{place}: the loaded model holds the original's own {kind}"
-            for kind in ("variable", "view", "layer")
-            for a, b, place in found.items(kind)
-            if a is b
-        ]
-    # A lost tie makes places disappear as well, so the ties are named first.
-    found.faults += sorted(missing)
+        meet(kept(_children(a)), kept(_children(b)), place)
+    found.others += sorted(missing)
     return found
+
+
+def lent(found: Pairing) -> list[str]:
+    """What the second model has not got of its own.
+
+    Args:
+        found: a pairing of two models.
+
+    Returns:
+        A sentence for each layer, variable and view that is the first model's.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        >>> lent(pair(model, model))[0]
+        "model.layers[0]._kernel: the loaded model holds the original's own variable"
+    """
+    one, other = found.sides
+    return [
+        f"{place}: {other} holds {one}'s own {kind}"
+        for kind in ("variable", "view", "layer")
+        for a, b, place in found.items(kind)
+        if a is b
+    ]
 
 
 def _meet_one(found: Pairing, queue: deque[tuple[Any, Any, str]], a: Any, b: Any, place: str) -> None:
     kind = _kind(a)
     if kind is None or kind != _kind(b):
-        found.faults.append(f"{place}: was a {kind}, is a {_kind(b)}")
+        here, there = (f"a {one}" if one else "nothing of the kind" for one in (kind, _kind(b)))
+        found.report({kind, _kind(b)}, f"{place} is {here} in {found.sides[0]}, but {there} in {found.sides[1]}")
     elif found.add(kind, a, b, place) and kind not in _LEAVES:
         queue.append((a, b, place))
     elif kind == "view":
         if a.view != b.view:
-            found.faults.append(f"{place}: the view of a variable was a {a.view}, is a {b.view}")
+            one, other = found.sides
+            found.report({kind}, f"{place} is the view {a.view} in {one}, but {b.view} in {other}")
         _meet_one(found, queue, a.source, b.source, f"{place}.source")
 
 
@@ -216,7 +275,7 @@ def _children(thing: Any) -> dict[str, Any]:
     public = {name: getattr(thing, name) for name in ("layers", "operations") if hasattr(thing, name)}
     attributes = {
         name: value
-        for name, value in sorted(vars(thing).items(), key=lambda item: (item[0] in _LISTS, item[0]))
+        for name, value in sorted(vars(thing).items(), key=lambda item: (item[0] in LISTS, item[0]))
         if name not in _SKIPPED and not (name in _COMPILED and isinstance(thing, keras.layers.Layer))
     }
     return _flat({f".{name}": value for name, value in (public | attributes).items()})

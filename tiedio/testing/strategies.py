@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from hypothesis import note
 from hypothesis import strategies as st
 
 from tiedio.testing.data import Arguments
@@ -19,8 +20,10 @@ from tiedio.testing.strategies_build import (
     fill,
     freeze,
 )
+from tiedio.testing.strategies_code import code_of
 from tiedio.testing.strategies_draw import recipes
 from tiedio.testing.strategies_features import FEATURES, features
+from tiedio.testing.strategies_new import Script
 from tiedio.testing.strategies_recipe import (
     Attach,
     Call,
@@ -58,6 +61,7 @@ __all__ = [
     "Untie",
     "View",
     "build",
+    "code_of",
     "features",
     "recipes",
     "tied_models",
@@ -93,6 +97,15 @@ class BuiltModel:
 
     def __repr__(self) -> str:
         return f"build({self.recipe!r})"
+
+    @property
+    def code(self) -> str:
+        """A script that builds the same with Keras's own calls: `model`, `inputs`, and `targets` if it is compiled.
+
+        Returns:
+            Python code that needs `tiedio`, and no recipe.
+        """
+        return code_of(self.recipe)
 
 
 def build(recipe: Recipe) -> BuiltModel:
@@ -164,10 +177,11 @@ def _trains(model: Any, inputs: Any) -> bool:
 def tied_models() -> st.SearchStrategy[BuiltModel]:
     """Random models with sharing of every kind that `tiedio.save` carries, built and ready to be saved.
 
-    Building takes a moment: give the test `settings(deadline=None)`.
+    Building takes a moment: give the test `settings(deadline=None)`. Of a failing example, hypothesis prints a script
+    that builds the model again, which is `built.code` too.
 
     Returns:
-        A strategy whose values print as code that builds them again.
+        A strategy of `BuiltModel`: `model`, or a dict of them, `inputs` and `targets`, and whether it is `trainable`.
 
     Example:
         >>> from hypothesis import given, settings
@@ -178,4 +192,11 @@ def tied_models() -> st.SearchStrategy[BuiltModel]:
         ...     assert built.model
         >>> test_model_has_values()
     """
-    return recipes().map(build)
+    return _noted()
+
+
+@st.composite
+def _noted(draw: st.DrawFn) -> BuiltModel:
+    built = draw(recipes().map(build))
+    note(Script(lambda: built.code))
+    return built

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 import tiedio
-from tiedio.testing import strategies_models as models
 from tiedio.testing.data import Arguments
 from tiedio.testing.strategies_facts import signature, view_of
+from tiedio.testing.strategies_new import Inner, New
 from tiedio.testing.strategies_optimizers import make_optimizer
 from tiedio.testing.strategies_recipe import (
     Attach,
@@ -33,47 +33,72 @@ from tiedio.testing.strategies_table import KINDS, LENGTH, SHAPES, WIDTH, WORDS,
 
 BATCH = 2
 
-_layers = keras.layers
+
+def _keras(cls: str, *args: Any, **kwargs: Any) -> New:
+    return New(f"keras.layers.{cls}", args, kwargs)
+
+
 # The arguments are as few as a readable repr of the layer needs; seeds are fixed, so that two builds agree.
-_MAKE: dict[str, Callable[..., Any]] = {
-    "dense": lambda **k: _layers.Dense(WIDTH, activation="tanh", **k),
-    "penalized": lambda **k: _layers.Dense(
-        WIDTH, use_bias=False, kernel_regularizer="l2", kernel_constraint="non_neg", **k
-    ),
-    "conv": lambda **k: _layers.Conv1D(WIDTH, 3, padding="same", **k),
-    "dilated": lambda **k: _layers.Conv1D(WIDTH, 3, padding="same", dilation_rate=2, **k),
-    "narrow": lambda **k: _layers.Dense(WIDTH, **k),
-    "embedding": lambda **k: _layers.Embedding(WORDS, WIDTH, **k),
-    "layer_norm": lambda **k: _layers.LayerNormalization(**k),
-    "batch_norm": lambda **k: _layers.BatchNormalization(**k),
-    "lstm": lambda **k: _layers.LSTM(WIDTH, return_sequences=True, dropout=0.5, seed=5, **k),
-    "gru": lambda **k: _layers.GRU(WIDTH, **k),
-    "simple_rnn": lambda **k: _layers.SimpleRNN(WIDTH, return_sequences=True, **k),
-    "attention": lambda **k: _layers.MultiHeadAttention(2, 2, **k),
-    "dropout": lambda **k: _layers.Dropout(0.5, seed=7, **k),
-    "activation": lambda **k: _layers.Activation("tanh", **k),
-    "flatten": lambda **k: _layers.Flatten(**k),
-    "reshape": lambda **k: _layers.Reshape((LENGTH, WIDTH), **k),
-    "pool": lambda **k: _layers.GlobalAveragePooling1D(**k),
-    "repeat": lambda **k: _layers.RepeatVector(LENGTH, **k),
-    "add": lambda **k: _layers.Add(**k),
-    "concatenate": lambda **k: _layers.Concatenate(**k),
-    "lstm_cell": lambda **k: _layers.LSTMCell(WIDTH, **k),
-    "gru_cell": lambda **k: _layers.GRUCell(WIDTH, **k),
-    "rnn": lambda inner, **k: _layers.RNN(inner, **k),
-    "stacked_rnn": lambda inner, **k: _layers.RNN([inner, inner], **k),
-    "time_distributed": lambda inner, **k: _layers.TimeDistributed(inner, **k),
-    "bidirectional": lambda **k: _layers.Bidirectional(
-        _layers.SimpleRNN(WIDTH, return_sequences=True), merge_mode="sum", **k
-    ),
-    "transposed": lambda inner, **k: models.Transposed(inner, **k),
-    "given": lambda inner, **k: models.Given([inner], {"kernel": inner.kernel}, **k),
-    "aliased": lambda **k: models.Aliased(**k),
-    "typed": lambda **k: models.Typed(**k),
-    "own_blocks": lambda **k: models.OwnBlocks(**k),
-    "own_by_hand": lambda **k: models.OwnByHand(**k),
-    "own_tied": lambda **k: models.OwnTied(**k),
+_LAYERS: dict[str, New] = {
+    "dense": _keras("Dense", WIDTH, activation="tanh"),
+    "penalized": _keras("Dense", WIDTH, use_bias=False, kernel_regularizer="l2", kernel_constraint="non_neg"),
+    "conv": _keras("Conv1D", WIDTH, 3, padding="same"),
+    "dilated": _keras("Conv1D", WIDTH, 3, padding="same", dilation_rate=2),
+    "narrow": _keras("Dense", WIDTH),
+    "embedding": _keras("Embedding", WORDS, WIDTH),
+    "layer_norm": _keras("LayerNormalization"),
+    "batch_norm": _keras("BatchNormalization"),
+    "lstm": _keras("LSTM", WIDTH, return_sequences=True, dropout=0.5, seed=5),
+    "gru": _keras("GRU", WIDTH),
+    "simple_rnn": _keras("SimpleRNN", WIDTH, return_sequences=True),
+    "attention": _keras("MultiHeadAttention", 2, 2),
+    "dropout": _keras("Dropout", 0.5, seed=7),
+    "activation": _keras("Activation", "tanh"),
+    "flatten": _keras("Flatten"),
+    "reshape": _keras("Reshape", (LENGTH, WIDTH)),
+    "pool": _keras("GlobalAveragePooling1D"),
+    "repeat": _keras("RepeatVector", LENGTH),
+    "add": _keras("Add"),
+    "concatenate": _keras("Concatenate"),
+    "lstm_cell": _keras("LSTMCell", WIDTH),
+    "gru_cell": _keras("GRUCell", WIDTH),
+    "rnn": _keras("RNN", Inner()),
+    "stacked_rnn": _keras("RNN", [Inner(), Inner()]),
+    "time_distributed": _keras("TimeDistributed", Inner()),
+    "bidirectional": _keras("Bidirectional", _keras("SimpleRNN", WIDTH, return_sequences=True), merge_mode="sum"),
+    "transposed": New("Transposed", (Inner(),)),
+    "given": New("Given", ([Inner()], {"kernel": Inner("kernel")})),
+    "aliased": New("Aliased"),
+    "typed": New("Typed"),
+    "own_blocks": New("OwnBlocks"),
+    "own_by_hand": New("OwnByHand"),
+    "own_tied": New("OwnTied"),
 }
+
+
+def new_part(part: Part) -> New:
+    """The call that makes a layer, or a subclassed model without its parts.
+
+    Args:
+        part: a layer, or a model of its own class.
+
+    Returns:
+        The call.
+
+    Example:
+        >>> new_part(Layer("dense", name="a")).code()
+        "keras.layers.Dense(4, activation='tanh', name='a')"
+    """
+    more = {} if part.name is None else {"name": part.name}
+    if isinstance(part, Subclass):
+        cls = "OneArgument" if part.arguments == 1 else "TwoArguments"
+        return New(cls, (), ({} if part.container == "list" else {"container": part.container}) | more)
+    assert isinstance(part, Layer)
+    if part.kind == "own_functional":
+        return New("OwnFunctional", (SHAPES[part.on],), more)
+    made = _LAYERS[part.kind]
+    dtype = {} if part.dtype is None else {"dtype": part.dtype}
+    return New(made.cls, made.args, made.kwargs | dtype | more)
 
 
 class Builder:
@@ -102,13 +127,10 @@ class Builder:
         part = self.parts[number]
         name: dict[str, Any] = {} if part.name is None else {"name": part.name}
         if isinstance(part, Layer):
-            if part.kind == "own_functional":
-                return models.OwnFunctional(SHAPES[part.on], **name)
-            given = {} if part.inner is None else {"inner": self.objects[part.inner]}
-            if part.kind == "given" and not given["inner"].built:
-                given["inner"].build((None, *SHAPES[part.on]))
-            given |= {} if part.dtype is None else {"dtype": part.dtype}
-            return _MAKE[part.kind](**given, **name)
+            inner: Any = None if part.inner is None else self.objects[part.inner]
+            if part.kind == "given" and not inner.built:
+                inner.build((None, *SHAPES[part.on]))
+            return new_part(part).make(inner)
         if isinstance(part, Graph):
             values = self._run(part)
             self.values[number] = values
@@ -119,8 +141,7 @@ class Builder:
             return keras.Model(_one([values[i] for i in part.inputs]), _one([values[i] for i in part.outputs]), **name)
         held = [self.objects[i] for i in part.parts]
         if isinstance(part, Subclass):
-            cls = models.OneArgument if part.arguments == 1 else models.TwoArguments
-            return cls(held, part.container, **name)
+            return new_part(part).given(parts=held).make()
         first = [] if part.deferred else [_placeholder(signature(self.parts, number)[0][0])]
         return keras.Sequential([*first, *held], **name)
 
@@ -232,13 +253,24 @@ def change(recipe: Recipe, objects: Sequence[Any]) -> None:
             give(slot, copy, in_place=False)
 
 
-def _public(path: str) -> str:
-    """What `tiedio.tie` calls a slot: by public attributes, where the class has them."""
+def public(path: str) -> str:
+    """What `tiedio.tie` calls a slot: by public attributes, where the class has them.
+
+    Args:
+        path: attributes, indexes and keys, joined by dots.
+
+    Returns:
+        The name of the weight.
+
+    Example:
+        >>> public("_query_dense.kernel")
+        'query_dense/kernel'
+    """
     return "/".join(key.removeprefix("_") for key in path.split("."))
 
 
 def _tie(recipe: Recipe, objects: Sequence[Any], slot: Slot, source: Slot, view: tiedio.View | None = None) -> None:
-    names = {_public(slot[1]): _public(source[1])}
+    names = {public(slot[1]): public(source[1])}
     roots = [objects[root.part] for root in recipe.roots]
     tiedio.tie(objects[slot[0]], objects[source[0]], weights=names, view=view, models=roots)
 

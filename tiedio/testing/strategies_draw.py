@@ -308,6 +308,10 @@ def _draw_roots(draw: st.DrawFn, parts: Sequence[Part]) -> tuple[Root, ...]:
     return tuple(Root(part, name) for part, name in zip([models[-1], *(several or [])], names, strict=False))
 
 
+def _calls_another(part: Layer | Subclass) -> bool:
+    return isinstance(part, Layer) and part.kind == "given"
+
+
 def _draw_names(draw: st.DrawFn, recipe: Recipe) -> tuple[Part, ...]:
     """Odd names, the same one twice where Keras allows it: not in one functional or sequential model."""
     parts = list(recipe.parts)
@@ -315,7 +319,8 @@ def _draw_names(draw: st.DrawFn, recipe: Recipe) -> tuple[Part, ...]:
         return recipe.parts
     # A model without a build() of its own is traced. Keras 3.15.1 swallows the failure and leaves the name in
     # its global stack of name scopes: the paths of the variables of every later model begin with it.
-    traced = any(is_model(part) and isinstance(part, Layer | Subclass) for part in parts)
+    # So is a layer of one's own that calls another one, to find out what it gives.
+    traced = any(isinstance(part, Layer | Subclass) and (is_model(part) or _calls_another(part)) for part in parts)
     names = ODD_NAMES if traced else ODD_NAMES + STRANGE_NAMES
     beside: dict[int, set[int]] = {number: set() for number in range(len(parts))}
     for number, part in enumerate(parts):

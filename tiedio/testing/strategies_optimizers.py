@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import keras
+from tiedio.testing.strategies_new import Name, New
 
-_optimizers = keras.optimizers
 
-OPTIMIZERS: Mapping[str, Callable[..., Any]] = {
-    "adam": _optimizers.Adam,
-    "sgd": lambda **options: _optimizers.SGD(momentum=0.9, **options),
-    "adadelta": _optimizers.Adadelta,
-    "adafactor": _optimizers.Adafactor,
-    "adagrad": _optimizers.Adagrad,
-    "adamax": _optimizers.Adamax,
-    "adamw": _optimizers.AdamW,
-    "amsgrad": lambda **options: _optimizers.Adam(amsgrad=True, **options),
-    "ftrl": _optimizers.Ftrl,
-    "lamb": _optimizers.Lamb,
-    "lion": _optimizers.Lion,
-    "muon": _optimizers.Muon,
-    "nadam": _optimizers.Nadam,
-    "rmsprop": lambda **options: _optimizers.RMSprop(momentum=0.9, centered=True, **options),
-    "schedule_free_adamw": _optimizers.ScheduleFreeAdamW,
-    "multi": lambda **_: _multi(),
+def _optimizer(cls: str, *args: Any, **kwargs: Any) -> New:
+    return New(f"keras.optimizers.{cls}", args, kwargs)
+
+
+OPTIMIZERS: Mapping[str, New] = {
+    "adam": _optimizer("Adam"),
+    "sgd": _optimizer("SGD", momentum=0.9),
+    "adadelta": _optimizer("Adadelta"),
+    "adafactor": _optimizer("Adafactor"),
+    "adagrad": _optimizer("Adagrad"),
+    "adamax": _optimizer("Adamax"),
+    "adamw": _optimizer("AdamW"),
+    "amsgrad": _optimizer("Adam", amsgrad=True),
+    "ftrl": _optimizer("Ftrl"),
+    "lamb": _optimizer("Lamb"),
+    "lion": _optimizer("Lion"),
+    "muon": _optimizer("Muon"),
+    "nadam": _optimizer("Nadam"),
+    "rmsprop": _optimizer("RMSprop", momentum=0.9, centered=True),
+    "schedule_free_adamw": _optimizer("ScheduleFreeAdamW"),
+    # One optimizer for biases and another one for the rest.
+    "multi": _optimizer(
+        "MultiOptimizer",
+        _optimizer(
+            "OptimizerMap",
+            default_optimizer=_optimizer("Adam", 0.01),
+            optimizer_map={".*bias": _optimizer("SGD", 0.01, momentum=0.5)},
+        ),
+    ),
 }
 """Optimizers by name."""
 
@@ -54,6 +65,32 @@ _ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "global_clipnorm": {"global_clipnorm": 0.5},
     "weight_decay": {"weight_decay": 0.01},
 }
+_SCALED: dict[str, Any] = {"initial_scale": 4.0, "dynamic_growth_steps": 2}
+
+
+def new_optimizer(name: str, options: tuple[str, ...]) -> New:
+    """The call that makes an optimizer, without the loss scale that may be put around it.
+
+    Args:
+        name: a name in `OPTIMIZERS`.
+        options: names in `OPTIONS`.
+
+    Returns:
+        The call.
+
+    Example:
+        >>> new_optimizer("sgd", ("clipnorm",)).code()
+        'keras.optimizers.SGD(learning_rate=0.01, clipnorm=0.5, momentum=0.9)'
+    """
+    if name == "multi":  # its inner optimizers have a learning rate and options of their own
+        return OPTIMIZERS[name]
+    rate: Any = 0.01
+    if "schedule" in options:
+        rate = _optimizer("schedules.ExponentialDecay", 0.01, decay_steps=2, decay_rate=0.5)
+    arguments: dict[str, Any] = {"learning_rate": rate}
+    for option in options:
+        arguments |= _ARGUMENTS.get(option, {})
+    return OPTIMIZERS[name].given(**arguments)
 
 
 def make_optimizer(name: str, options: tuple[str, ...], variables: list[Any]) -> Any:
@@ -71,26 +108,35 @@ def make_optimizer(name: str, options: tuple[str, ...], variables: list[Any]) ->
         >>> make_optimizer("adam", ("ema",), []).use_ema
         True
     """
-    rate: Any = 0.01
-    if "schedule" in options:
-        rate = keras.optimizers.schedules.ExponentialDecay(0.01, decay_steps=2, decay_rate=0.5)
-    arguments: dict[str, Any] = {}
-    for option in options:
-        arguments |= _ARGUMENTS.get(option, {})
-    optimizer = OPTIMIZERS[name](learning_rate=rate, **arguments)
+    optimizer = new_optimizer(name, options).make()
     if "exclude_names" in options:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
-    if "exclude_variables" in options and variables:
+    if "exclude_variables" in options:
         optimizer.exclude_from_weight_decay(var_list=variables[:1])
+    return _optimizer("LossScaleOptimizer", optimizer, **_SCALED).make() if "loss_scale" in options else optimizer
+
+
+def optimizer_code(name: str, options: tuple[str, ...], model: str) -> list[str]:
+    """The same as code.
+
+    Args:
+        name: a name in `OPTIMIZERS`.
+        options: names in `OPTIONS`.
+        model: what the model whose variables it trains is called.
+
+    Returns:
+        Lines that end with `optimizer` being the optimizer.
+
+    Example:
+        >>> optimizer_code("adam", (), "model")
+        ['optimizer = keras.optimizers.Adam(learning_rate=0.01)']
+    """
+    lines = [f"optimizer = {new_optimizer(name, options).code()}"]
+    if "exclude_names" in options:
+        lines.append('optimizer.exclude_from_weight_decay(var_names=["bias"])')
+    if "exclude_variables" in options:
+        lines.append(f"optimizer.exclude_from_weight_decay(var_list={model}.trainable_variables[:1])")
     if "loss_scale" in options:
-        return keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=4.0, dynamic_growth_steps=2)
-    return optimizer
-
-
-def _multi() -> Any:
-    """One optimizer for biases and another one for the rest."""
-    biases = {".*bias": keras.optimizers.SGD(0.01, momentum=0.5)}
-    default = keras.optimizers.Adam(0.01)
-    return keras.optimizers.MultiOptimizer(
-        keras.optimizers.OptimizerMap(default_optimizer=default, optimizer_map=biases)
-    )
+        scaled = _optimizer("LossScaleOptimizer", Name("optimizer"), **_SCALED)
+        lines.append(f"optimizer = {scaled.code()}")
+    return lines

@@ -26,7 +26,7 @@ class Case:
         targets: what it is trained on.
         custom_objects: as for `tiedio.load`.
         safe_mode: as for `tiedio.load`.
-        train: whether a training step can be made.
+        training: whether a training step can be made.
         same: gives, for this model or one that was loaded, groups of what must be one object.
         apart: gives groups of which no two may be one object.
         name: the case's name, a sentence with underscores.
@@ -43,7 +43,7 @@ class Case:
     targets: Any = None
     custom_objects: dict[str, Any] = field(default_factory=dict)
     safe_mode: bool = True
-    train: bool = True
+    training: bool = True
     same: Callable[[Any], Groups] = _nothing
     apart: Callable[[Any], Groups] = _nothing
     name: str = ""

@@ -99,7 +99,7 @@ def one_output_twice_and_an_input_as_output_and_an_input_unused() -> Case:
     outputs = {"twice": [hidden, hidden], "nested": (two(hidden), {"inputs": inputs})}
     model = keras.Model([inputs, unused], outputs, name="model")
     share(two, "_kernel", one)
-    return Case(model, [floats(5, 4), floats(5, 2)], train=False, same=kernels("one", "two"))
+    return Case(model, [floats(5, 4), floats(5, 2)], training=False, same=kernels("one", "two"))
 
 
 @case

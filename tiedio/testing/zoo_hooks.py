@@ -159,7 +159,7 @@ def an_adapted_text_vectorization_before_tied_layers() -> Case:
     return Case(
         model,
         _strings(WORDS),
-        train=False,
+        training=False,
         same=lambda m: [[m.layers[2].embeddings, m.layers[3].kernel]],
     )
 
@@ -172,7 +172,7 @@ def _inside_and_outside(layer: Any, inputs: Any, x: Any) -> Case:
     return Case(
         model,
         x,
-        train=False,
+        training=False,
         same=lambda m: [[m.get_layer("part").get_layer(layer.name), m.get_layer(layer.name)]],
     )
 

@@ -64,7 +64,7 @@ def functional_model_with_several_inputs_and_outputs_by_name() -> Case:
 def functional_model_that_was_never_compiled() -> Case:
     model, x, _ = stack(layers.Dense(4, name="one"), layers.Dropout(0.5, name="drop"), layers.Dense(4, name="two"))
     share(model.get_layer("two"), "_kernel", model.get_layer("one"))
-    return Case(model, x, train=False, same=kernels("one", "two"))
+    return Case(model, x, training=False, same=kernels("one", "two"))
 
 
 @case
@@ -132,7 +132,7 @@ def deferred_sequential_model_built_by_build_and_not_compiled() -> Case:
     model = keras.Sequential([one, two], name="model")
     model.build((None, 4))
     share(one, "bias", two)
-    return Case(model, floats(5, 4), train=False, same=lambda m: [[m.layers[0].bias, m.layers[1].bias]])
+    return Case(model, floats(5, 4), training=False, same=lambda m: [[m.layers[0].bias, m.layers[1].bias]])
 
 
 @case
@@ -190,7 +190,7 @@ def subclassed_model_with_a_keyword_argument() -> Case:
     x = Arguments((floats(5, 4),), {"context": floats(5, 4, seed=1), "double": True})
     model(*x.args, **x.kwargs)
     share(model.extra, "bias", model.base)
-    return Case(model, x, train=False, same=lambda m: [[m.base.bias, m.extra.bias]])
+    return Case(model, x, training=False, same=lambda m: [[m.base.bias, m.extra.bias]])
 
 
 @case

@@ -39,7 +39,7 @@ def subclassed_model_with_two_call_arguments_tied_by_hand() -> Case:
     return Case(
         model,
         Arguments((X, Y)),
-        train=False,
+        training=False,
         same=lambda m: [[m.left.kernel, m.right.kernel]],
         apart=lambda m: [[m.left.bias, m.right.bias], [m.both.kernel, m.left.kernel]],
     )
@@ -71,7 +71,7 @@ def subclassed_model_with_three_call_arguments_training_and_mask() -> Case:
     return Case(
         model,
         Arguments((query, value, scale), {"mask": mask}),
-        train=False,
+        training=False,
         same=lambda m: [[m.queries.kernel, m.values.kernel]],
     )
 
@@ -102,7 +102,7 @@ def subclassed_model_with_dict_list_and_tuple_arguments() -> Case:
     )
     model(*given.args, **given.kwargs)
     share(model.out, "_kernel", model.dense)
-    return Case(model, given, train=False, same=lambda m: [[m.out.kernel, m.dense.kernel]])
+    return Case(model, given, training=False, same=lambda m: [[m.out.kernel, m.dense.kernel]])
 
 
 @register
@@ -176,7 +176,7 @@ def subclassed_model_of_two_arguments_with_layers_built_by_hand() -> Case:
     model = ByHand()
     model(X, Y)
     share(model.second, "_kernel", model.first)
-    return Case(model, Arguments((X, Y)), train=False, same=lambda m: [[m.first.kernel, m.second.kernel]])
+    return Case(model, Arguments((X, Y)), training=False, same=lambda m: [[m.first.kernel, m.second.kernel]])
 
 
 @register
@@ -200,7 +200,7 @@ def subclassed_model_whose_layers_are_built_by_hand_from_outside() -> Case:
     model.table.build(None)
     model(X, Y)
     share(model.second, "_kernel", model.first)
-    return Case(model, Arguments((X, Y)), train=False, same=lambda m: [[m.first.kernel, m.second.kernel]])
+    return Case(model, Arguments((X, Y)), training=False, same=lambda m: [[m.first.kernel, m.second.kernel]])
 
 
 @register
@@ -272,7 +272,7 @@ def subclassed_model_of_two_arguments_with_a_layer_made_in_the_first_call() -> C
     model = TwoMadeInFirstCall()
     model(X, Y)
     share(model.late, "_kernel", model.dense)
-    return Case(model, Arguments((X, Y)), train=False, same=lambda m: [[m.late.kernel, m.dense.kernel]])
+    return Case(model, Arguments((X, Y)), training=False, same=lambda m: [[m.late.kernel, m.dense.kernel]])
 
 
 @register
@@ -297,7 +297,7 @@ def subclassed_model_whose_build_takes_two_shapes() -> Case:
     model = SeveralShapes()
     model(X, Y)
     share(model.right, "_kernel", model.left)
-    return Case(model, Arguments((X, Y)), train=False, same=lambda m: [[m.left.kernel, m.right.kernel]])
+    return Case(model, Arguments((X, Y)), training=False, same=lambda m: [[m.left.kernel, m.right.kernel]])
 
 
 @case
@@ -305,7 +305,7 @@ def subclassed_model_whose_build_is_called_with_two_shapes() -> Case:
     model = SeveralShapes()
     model.build((None, 4), (None, 4))
     share(model.right, "_kernel", model.left)
-    return Case(model, Arguments((X, Y)), train=False, same=lambda m: [[m.left.kernel, m.right.kernel]])
+    return Case(model, Arguments((X, Y)), training=False, same=lambda m: [[m.left.kernel, m.right.kernel]])
 
 
 @register
