@@ -65,7 +65,7 @@ class Background:
 def _run(act: Callable[[], object], errors: list[BaseException], owner: Background) -> None:
     try:
         act()
-    except BaseException as error:  # whatever it is, it belongs to the training loop
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the training loop
         errors.append(error)
         del owner  # which the error would hold through this frame
 

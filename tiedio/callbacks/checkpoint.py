@@ -83,6 +83,7 @@ class ModelCheckpoint(keras_api.MonitorCallback):  # type: ignore[misc]
         models: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
+        self.best: Any = initial_value_threshold
         self.verbose = verbose
         self.filepath = os.fsdecode(filepath)
         self.save_best_only = save_best_only
@@ -274,7 +275,7 @@ def _fields_of(template: str) -> list[str]:
             path=template,
             expected=f"a name that ends in {SUFFIX}",
             found=os.path.splitext(template)[1] or "no suffix",
-            remedy=f"save to 'model-{{epoch:02d}}{SUFFIX}'; tiedio.convert makes other formats of such a file",
+            remedy=f"save to 'model-{{epoch:02d}}{SUFFIX}'",
         )
     try:
         fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]

@@ -113,7 +113,9 @@ class Kept:
             return []
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             warnings.warn(
-                f"{self.record} cannot be read ({error}): what an earlier run has written stays", UserWarning, stacklevel=2
+                f"{self.record} cannot be read ({error}): what an earlier run has written stays",
+                UserWarning,
+                stacklevel=2,
             )
             return []
 

@@ -8,7 +8,7 @@ from keras.src.callbacks.monitor_callback import MonitorCallback as _MonitorCall
 from keras.src.utils.io_utils import print_msg
 
 MonitorCallback: Any = _MonitorCallback
-"""The base of `keras.callbacks.ModelCheckpoint`: a `keras.callbacks.Callback` that knows which of two values is better."""
+"""The base of Keras's own `ModelCheckpoint`: a callback that knows which of two values is better."""
 
 
 def print_message(text: str) -> None:
