@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import tiedio
-from tests.callbacks import training
 from tests.callbacks.training import Act, Gate, InFront, fit, names, plain
 from tiedio.callbacks import ModelCheckpoint, checkpoint
+from tiedio.container.single import write_tensors
 from tiedio.errors import ModelError, PathError, TiedioError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +112,7 @@ def test_the_file_is_byte_for_byte_the_one_of_a_save_in_the_foreground_while_tra
     build: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build()
-    gate = Gate(checkpoint.write_tensors)
+    gate = Gate(write_tensors)
     monkeypatch.setattr(checkpoint, "write_tensors", gate.write)
     back = ModelCheckpoint(tmp_path / "back-{epoch}-{batch}.safetensors", save_freq=2, background=True)
     fit(model, Act(count_on), InFront(tmp_path, 2), gate, back, epochs=2)
@@ -126,7 +126,7 @@ def test_the_file_is_byte_for_byte_the_one_of_a_save_in_the_foreground_while_tra
 def test_files_of_weights_are_byte_for_byte_those_of_the_foreground_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(checkpoint.write_tensors)
+    gate = Gate(write_tensors)
     monkeypatch.setattr(checkpoint, "write_tensors", gate.write)
     back = ModelCheckpoint(tmp_path / "back-{batch}.safetensors", save_freq=2, background=True, save_weights_only=True)
     fit(noisy(), InFront(tmp_path, 2, tiedio.save_weights), gate, back)
@@ -213,7 +213,13 @@ def test_an_error_of_the_thread_stops_training_as_itself_at_the_next_batch(
 ) -> None:
     monkeypatch.setattr(checkpoint, "write_tensors", broken)
     back = ModelCheckpoint(tmp_path / "model.safetensors", save_freq=2, background=True)
-    count = Act(lambda _model, count: back._writer._thread is not None and back._writer._thread.join())
+
+    def let_it_end(_model: Any, count: int) -> None:
+        if count == 3:
+            assert back._writer._thread is not None
+            back._writer._thread.join()
+
+    count = Act(let_it_end)
     with pytest.raises(DiskError, match="the disk is gone"):
         fit(plain(), count, back)
     assert count.count == 3
@@ -249,12 +255,12 @@ def interrupted(_model: Any, _count: int) -> None:
 
 
 def test_all_is_on_disk_when_fit_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, begun = checkpoint.write_tensors, threading.Event()
+    begun = threading.Event()
 
     def late(*given: Any, **options: Any) -> None:
         begun.set()
         assert not threading.Event().wait(0.05)
-        write(*given, **options)
+        write_tensors(*given, **options)
 
     monkeypatch.setattr(checkpoint, "write_tensors", late)
     fit(plain(), ModelCheckpoint(tmp_path / "model.safetensors", background=True))
@@ -263,12 +269,12 @@ def test_all_is_on_disk_when_fit_returns(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_one_file_at_a_time_is_written_and_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, inside, most = checkpoint.write_tensors, [0], [0]
+    inside, most = [0], [0]
 
     def counted(*given: Any, **options: Any) -> None:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
-        write(*given, **options)
+        write_tensors(*given, **options)
         inside[0] -= 1
 
     monkeypatch.setattr(checkpoint, "write_tensors", counted)
@@ -295,6 +301,7 @@ AFTER_AN_END = """
 import sys, time
 import keras, numpy
 from tiedio.callbacks import ModelCheckpoint, checkpoint
+from tiedio.container.single import write_tensors
 write = checkpoint.write_tensors
 def slow(*given, **options):
     time.sleep(0.3)
@@ -345,4 +352,3 @@ def test_the_end_of_a_save_is_told_once_it_is_there(tmp_path: Path, capsys: pyte
     path = tmp_path / "model.safetensors"
     fit(plain(), ModelCheckpoint(path, verbose=1, background=True))
     assert f"Epoch 1: finished saving model to {path}" in capsys.readouterr().out
-    assert training.X.shape == (8, 3)

@@ -60,7 +60,7 @@ class InFront(Act):
 
 
 class Gate(Act):
-    """Lets a thread write only when training has gone on for another batch: it stands before the checkpoint's callback."""
+    """Lets a thread write only when training has gone on for another batch; it stands before the checkpoint."""
 
     def __init__(self, write: Callable[..., None]) -> None:
         super().__init__(lambda _model, _count: self.open.set())
