@@ -75,7 +75,7 @@ def memory(name: str, plan: Plan) -> float:
     without = min(peak_of(train) for _ in range(3))
     most = max(peak_of(lambda: train(saving)) for _ in range(3))
     state = sum(one.numpy().nbytes for one in (*model.variables, *model.optimizer.variables))
-    return (most - without) / state
+    return float((most - without) / state)
 
 
 def _model(name: str, plan: Plan) -> tuple[Any, int]:
@@ -95,7 +95,7 @@ class _Turn:
         self.way, self.callback, self.steps = way, 0.0, list[float]()
 
 
-class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
+class _Clock(keras.callbacks.Callback):
     """Calls the callbacks in turn after every `EVERY` batches, and takes the time of all."""
 
     def __init__(self, ways: dict[str, ModelCheckpoint]) -> None:

@@ -18,10 +18,11 @@ class Background:
 
     Example:
         >>> from tiedio.callbacks.background import Background
-        >>> background = Background()
-        >>> background.start(lambda: print("written"))
+        >>> background, done = Background(), []
+        >>> background.start(lambda: done.append("written"))
         >>> background.wait()
-        written
+        >>> done
+        ['written']
     """
 
     def __init__(self) -> None:
