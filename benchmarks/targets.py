@@ -93,6 +93,14 @@ def _no_slower(what: str, name: str, way: str = "tiedio") -> Target:
     return Target("training", what, "no slower", ratio(ours, theirs), 1.0, "{:.2f}", behind)
 
 
+def _checkpoint(what: str, name: str) -> Target:
+    behind = tuple((label, f"{name}/{label}/paid") for label in ("background", "foreground"))
+    ours, theirs = (one[1] for one in behind)
+    behind += (("in the callback", f"{name}/background/callback"), ("step", f"{name}/step"))
+    what = f"what training pays for a save in the background over one in the foreground, {what}"
+    return Target("checkpoints", what, "at most 1/4", ratio(ours, theirs), 0.25, "{:.2f}", behind)
+
+
 TARGETS = (
     _faster("sizes", "load against `.keras`, 0.5 GB, warm", "load/0.5", 40),
     _faster("sizes", "load against `.keras`, 2 GB, warm", "load/2", 100),
@@ -222,5 +230,16 @@ TARGETS = (
         0.1,
         "{:+.2f} MiB",
         (("copied", "copied/moved"), ("updated", "copied/updated"), ("file", "copied/file")),
+    ),
+    _checkpoint("250 small dense layers", "small"),
+    _checkpoint("4 dense layers of 2048 x 2048", "large"),
+    Target(
+        "checkpoints",
+        "extra memory of saves in the background, 4 dense layers of 2048 x 2048 (the most of all)",
+        "at most one copy of the state",
+        most("large/memory", 1),
+        1.0,
+        "{:.2f} copies",
+        (),
     ),
 )

@@ -50,6 +50,8 @@ class Proof:
     def __init__(self, snapshot: Snapshot, metadata: Mapping[str, str], check: bool, alone: bool) -> None:
         self.beyond: LimitError | None = None
         """What `load` will say unless its limits are raised; known once it has run."""
+        self.restored: Restored | None = None
+        """The models that it rebuilt, without values; known once it has run."""
         self._snapshot, self._metadata, self._check, self._alone = snapshot, metadata, check, alone
 
     def run(self) -> None:
@@ -60,8 +62,8 @@ class Proof:
             MovedError: if a variable has another value by now.
         """
         if self._check:
-            restored = prove(self._snapshot, self._metadata)
-            self.beyond = _beyond_limits(self._snapshot, self._metadata, restored)
+            self.restored = prove(self._snapshot, self._metadata)
+            self.beyond = _beyond_limits(self._snapshot, self._metadata, self.restored)
         elif self._alone:
             return
         moved = moments.first_moved(self._snapshot.living, self._snapshot.sources)
@@ -171,15 +173,24 @@ def rebuild(
             drawn=drawn,
         )
         give(restored)
-        plain.compare(snapshot.walk, restored.walk)
-        hidden.compare(snapshot.walk, restored.walk)
-        if snapshot.training["models"]:
-            training.compare(snapshot.walk, restored.walk)
-        _require_same_storage(snapshot.walk, restored.walk)
+        compare_living(snapshot, restored)
         again = tabulate(restored.walk)
     _require_same(snapshot.structure, again.record, snapshot)
     _require_same(snapshot.training, restored.trained.record, snapshot)
     return restored
+
+
+def compare_living(snapshot: Snapshot, restored: Restored) -> None:
+    """Compares what no text tells: attributes, what functions hold, and storage.
+
+    Raises:
+        ModelError: if the rebuilt models differ from the living ones.
+    """
+    plain.compare(snapshot.walk, restored.walk)
+    hidden.compare(snapshot.walk, restored.walk)
+    if snapshot.training["models"]:
+        training.compare(snapshot.walk, restored.walk)
+    _require_same_storage(snapshot.walk, restored.walk)
 
 
 def _require_same_storage(live: Walk, rebuilt: Walk) -> None:

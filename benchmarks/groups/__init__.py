@@ -9,6 +9,7 @@ ORDER = (
     "memory_use",
     "processes",
     "training",
+    "checkpoints",
     "peers",
     "architectures",
 )

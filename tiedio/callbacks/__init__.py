@@ -1,4 +1,4 @@
-"""Callbacks for `model.fit`, with the names, arguments and defaults of their Keras namesakes."""
+"""Callbacks for `fit`, with the arguments and the behavior of their Keras namesakes, that keep every tie."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiedio.callbacks.backup import BackupAndRestore
+    from tiedio.callbacks.checkpoint import ModelCheckpoint
 
-__all__ = ["BackupAndRestore"]
+__all__ = ["BackupAndRestore", "ModelCheckpoint"]
 
-_HOMES = {"BackupAndRestore": "tiedio.callbacks.backup"}
+# Lazily, as in `tiedio` itself: to ask for one of them must not need what the other needs.
+_HOMES = {
+    "BackupAndRestore": "tiedio.callbacks.backup",
+    "ModelCheckpoint": "tiedio.callbacks.checkpoint",
+}
 
 
-if not TYPE_CHECKING:  # a type checker sees the imports above, and a misspelled name
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a callback on first use: the classes need Keras."""
+        """Import a callback on first use."""
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

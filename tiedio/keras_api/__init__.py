@@ -59,6 +59,7 @@ from tiedio.keras_api.functions import living
 from tiedio.keras_api.guards import forget_order, guard, insert, note_order, store_views_too, unguard
 from tiedio.keras_api.live_views import LiveView, assignments_ignored, live_view, viewed
 from tiedio.keras_api.metering import metered
+from tiedio.keras_api.monitoring import MonitorCallback, print_message
 from tiedio.keras_api.objects import (
     Graph,
     auto_config,
@@ -153,6 +154,8 @@ __all__ = [
     "set_policy",
     "mark_built",
     "metered",
+    "MonitorCallback",
+    "print_message",
     "built_by_default",
     "get_global",
     "has_drawn_seed",
