@@ -20,8 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 MUST_EXIST = ("README.md", "docs/format.md")
 HOW_TO = tuple(sorted(f"docs/how-to/{path.name}" for path in ROOT.glob("docs/how-to/*.md") if path.name != "README.md"))
 MUST_RUN_CODE = (
-    "README.md", "docs/tying.md", "docs/threads.md", "docs/backup.md", "docs/checkpoints.md", "docs/converting.md", "docs/pictures.md", *HOW_TO
-)  # fmt: skip
+    "README.md",
+    *(f"docs/{name}.md" for name in ("tying", "threads", "backup", "checkpoints", "converting", "pictures", "testing")),
+    *HOW_TO,
+)
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>.*)$")
 _PYTHON_INFO = re.compile(r"(python|py|python3|pycon)\b", re.IGNORECASE)

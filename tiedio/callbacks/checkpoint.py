@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from tiedio import keras_api
-from tiedio.api import SUFFIX, save, save_weights
+from tiedio.api import save, save_weights
 from tiedio.callbacks.background import Background
 from tiedio.callbacks.keeping import Kept, number
 from tiedio.callbacks.taking import Taken, Taker
 from tiedio.container.single import write_tensors
 from tiedio.errors import ModelError, PathError
+from tiedio.paths import SUFFIX
 from tiedio.roots import as_roots
 
 
