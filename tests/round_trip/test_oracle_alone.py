@@ -144,3 +144,13 @@ def test_inputs_of_a_subclassed_model_are_made_from_the_shapes_it_was_built_for(
     model = keras.Sequential([layers.Dense(2), layers.Dense(1)])
     model(floats(5, 4))
     assert_round_trip(model)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_layer_that_counts_its_draws_outside_training_too_is_no_fault(compiled: bool, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3, 4)), layers.LSTM(4, dropout=0.5, seed=5)])
+    if compiled:
+        model.compile("sgd", "mse")
+    (state,) = (v for v in model.variables if v.path.endswith("seed_generator_state"))
+    assert_round_trip(model, folder=tmp_path)
+    assert np.array_equal(state.value, [5, 0]), "and it is put back"

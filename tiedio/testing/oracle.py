@@ -26,7 +26,7 @@ from tiedio.testing.pairing import Pairing, lent, pair
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _OF_A_HOOK = re.compile("(^|/)@(own_variables|assets|vocabulary)/")
 SECOND = "second round trip: "
@@ -141,13 +141,14 @@ def _check(
         tiedio.save(loaded, second_file, check=False)
         _assert_same_bytes(first_file, second_file, "saving the loaded model")
 
+    state = [(variable, np.array(variable)) for variable in itself.firsts("variable")]
     inputs = usable_inputs(model) if inputs is None else inputs
     if inputs is None:
         return loaded
-    _assert_same_results(model, copies, "outputs", lambda m: call(m, inputs, training=False))
-    state = [np.array(v) for v in itself.firsts("variable")]
     if training and targets is None:
         training, targets = usable_targets(model, inputs)
+    _put_back(state)  # a layer with dropout draws, and counts, also outside training
+    _assert_same_results(model, copies, "outputs", lambda m: call(m, inputs, training=False))
     if training:
         _assert_same_results(model, copies, "next step", lambda m: _step(m, inputs, targets))
     else:
@@ -155,9 +156,13 @@ def _check(
     for who, copy in copies.items():
         part = SECOND if copy is not loaded else ""
         _assert_same_state(pair(model, copy), f"after the next training step of {who}", part, _FLAGS_BUT_PATHS)
-    for variable, value in zip(itself.firsts("variable"), state, strict=True):
-        variable.assign(value)
+    _put_back(state)
     return loaded
+
+
+def _put_back(state: Iterable[tuple[Any, np.ndarray[Any, Any]]]) -> None:
+    for variable, value in state:
+        variable.assign(value)
 
 
 def _assert_same_state(
