@@ -66,7 +66,7 @@ class LostTie:
 
     @property
     def pair(self) -> str:
-        """The paths, as they are shown: a weight that is a view of the first is told as such."""
+        """The paths, as they are shown; a weight that is a view of the first is told as such."""
         told = [printable(self.paths[0])]
         for path, view in zip(self.paths[1:], self.views[1:], strict=True):
             told.append(printable(path) + ("" if view is None else " (transposed)"))
