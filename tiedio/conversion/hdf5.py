@@ -57,7 +57,6 @@ class Tree:
             raise self._refused("the HDF5 file is damaged", "an HDF5 file", error) from error
         self.groups: dict[str, Any] = {}
         self.datasets: dict[str, Dataset] = {}
-        self._objects: dict[str, Any] = {}
         try:
             self._walk()
         except FormatError:
@@ -87,8 +86,8 @@ class Tree:
         """
         spec = self.datasets[path]
         try:
-            value = np.asarray(self._objects[path][()])
-        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            value = np.asarray(self._file[path][()])  # an open object of h5py takes 15 kB: none is kept
+        except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
             raise self._refused(f"{shown(path)} is damaged", "a dataset that can be read", error) from error
         return value if spec.raw is None else value.view(spec.raw)
 
@@ -146,7 +145,6 @@ class Tree:
                     )
                 if isinstance(item, h5py.Dataset):
                     self.datasets[inner], size = self._judged(inner, item)
-                    self._objects[inner] = item
                     claimed, stored = claimed + size, stored + item.id.get_storage_size()
                 else:
                     stack.append((inner, item, depth + 1))
@@ -178,6 +176,8 @@ class Tree:
         shape = tuple(int(side) for side in item.shape)
         size = math.prod(shape) * int(item.dtype.itemsize)
         held = item.id.get_storage_size()
+        if item.chunks is not None and 0 not in shape:  # a chunk is unpacked as a whole, however little of it is used
+            size = max(size, math.prod(map(int, item.chunks)) * int(item.dtype.itemsize))
         if item.chunks is None and held < size:
             raise self._refused("a dataset claims more than it has", f"{size:,} bytes", f"{held:,} in {shown(path)}")
         return Dataset(shape, dtype, raw), size

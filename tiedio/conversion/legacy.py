@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,11 @@ def names_of(tree: Tree, group: str, name: str) -> list[str]:
     if not isinstance(found, list):
         raise FormatError(
             f"{name} is no list", path=tree.path, expected="a list of names", found=shown(found), remedy=DAMAGED
+        )
+    if len(set(found)) != len(found):
+        again = next(one for one, count in Counter(found).items() if count > 1)
+        raise FormatError(
+            f"{name} has a name twice", path=tree.path, expected="each once", found=shown(again), remedy=DAMAGED
         )
     return found
 
