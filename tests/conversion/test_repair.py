@@ -23,9 +23,11 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_next_step_is_that_of_the_model_that_lost_nothing(name: str, suffix: str, tmp_path: Path) -> None:
-    if suffix == ".h5" and name in ("loss scaling", "adafactor"):
-        pytest.skip("Keras's older format does not hold it: an optimizer inside another, or state of one name")
     model = two_convolutions(OPTIMIZERS[name](), steps=3)
+    if suffix == ".h5" and name == "adafactor":
+        with pytest.raises(ValueError, match="name already exists"):  # its variables for a bias have one name
+            saved(model, tmp_path / "lost.h5")
+        return
     lost = saved(model, tmp_path / f"lost{suffix}")
     tiedio.save(model, tmp_path / "truth.safetensors")
     report = tiedio.repair(lost, tmp_path / "repaired.safetensors", all=True)
