@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -53,6 +54,18 @@ def _chunk(file: h5py.File) -> None:
     """25 numbers in a chunk of half a gigabyte."""
     chunks = {"chunks": (1 << 13, 1 << 14), "maxshape": (None, None)}
     file.create_dataset("layers/dense/vars/0", (3, 2), "f4", np.ones((3, 2)), compression="gzip", **chunks)
+
+
+def _one_text_often() -> bytes:
+    """A list of three thousand texts, all of which are one text of a megabyte."""
+    size = 1 << 20
+    texts = np.array(["x" * size] + ["y"] * 3000, dtype=object)
+    raw = bytearray(_hdf5(lambda file: file.attrs.create("layer_names", texts, dtype=h5py.string_dtype())))
+    start = raw.index(struct.pack("<L", size))
+    while raw[start + 12 : start + 16] != struct.pack("<L", 1):
+        start = raw.index(struct.pack("<L", size), start + 1)
+    raw[start + 16 : start + 16 * 3001] = raw[start : start + 16] * 3000
+    return bytes(raw)
 
 
 def _names_often(file: h5py.File) -> None:
@@ -147,6 +160,7 @@ MORE: dict[str, Callable[[], bytes]] = {
     "references to objects": lambda: _hdf5(_references),
     "text of any length": lambda: _hdf5(_text),
     "a chunk far larger than its dataset": lambda: _hdf5(_chunk),
+    "one text in a list for thousands of times": _one_text_often,
     "a list of names for each of a list of names": lambda: _hdf5(_names_often),
     "a layer that hides behind a name of the user's": _bare,
     "bytes before an archive": lambda: b"#!/bin/sh\n" + _archive(_good()),

@@ -90,6 +90,7 @@ WHY = {
     "a group in itself": (tiedio.FormatError, "two places"),
     "a dataset in two places": (tiedio.FormatError, "two places"),
     "a chunk far larger than its dataset": (tiedio.LimitError, "far larger"),
+    "one text in a list for thousands of times": (tiedio.LimitError, "far larger than the file"),
     "a list of names for each of a list of names": (tiedio.FormatError, "twice"),
     "a layer that hides behind a name of the user's": (tiedio.FormatError, "without the module"),
     "bytes before an archive": (tiedio.FormatError, "not what its name says"),

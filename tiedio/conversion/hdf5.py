@@ -14,6 +14,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 
+from tiedio.conversion.headers import texts_length
 from tiedio.errors import DAMAGED, FormatError, LimitError, MismatchError, shown
 from tiedio.limits import Limits
 
@@ -50,7 +51,9 @@ class Tree:
     def __init__(self, file: Any, size: int, path: str, limits: Limits | None) -> None:
         self.path = path
         self.limits = (limits or Limits()).for_file(size)
-        self._size = size
+        self._size, self._raw = size, file
+        self._texts: dict[tuple[str, str], Any] = {}
+        self._text_bytes = 0
         try:
             self._file = h5py.File(file, "r", locking=False)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
@@ -93,6 +96,11 @@ class Tree:
 
     def attribute(self, group: str, name: str) -> Any:
         """An attribute: a text, a list of texts, or `None` if there is none."""
+        if (group, name) not in self._texts:
+            self._texts[group, name] = self._attribute(group, name)
+        return self._texts[group, name]
+
+    def _attribute(self, group: str, name: str) -> Any:
         attributes = self.groups[group].attrs if group else self._file.attrs
         try:
             if name not in attributes:
@@ -105,6 +113,7 @@ class Tree:
                 raise self._refused(f"attribute {shown(name)} is no text", "text", str(kind.dtype))
             if count > _LONGEST_ATTRIBUTE or kind.get_storage_size() > self._size:
                 raise self._refused(f"attribute {shown(name)} is too long", "a text or a list", str(kind.shape)[:60])
+            self._require_short(group, name, kind, count)
             value = attributes[name]
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, FormatError):
@@ -113,6 +122,25 @@ class Tree:
         if isinstance(value, np.ndarray):
             return [self._text(item, name) for item in value.ravel()]
         return self._text(value, name)
+
+    def _require_short(self, group: str, name: str, kind: Any, count: int) -> None:
+        """Raises `LimitError` if the texts of attributes take more than the file, all together."""
+        size: int | None = kind.get_storage_size()
+        if kind.get_type().is_variable_str():
+            address = h5py.h5o.get_info(self.groups[group].id if group else self._file.id).addr
+            size = texts_length(self._raw, address, name, count)
+            if size is None:  # each may be as long as the file
+                assert self.limits.memory is not None
+                size = 0 if count * self._size <= self.limits.memory else self._size + 1
+        self._text_bytes += size
+        if self._text_bytes > self._size:
+            raise LimitError(
+                f"attribute {shown(name)} is far larger than the file",
+                path=self.path,
+                expected=f"at most {self._size:,} bytes of text",
+                found=f"more, in {count:,} texts",
+                remedy=DAMAGED,
+            )
 
     def _text(self, value: Any, name: str) -> str:
         try:
