@@ -125,13 +125,14 @@ class Tree:
 
     def _require_short(self, group: str, name: str, kind: Any, count: int) -> None:
         """Raises `LimitError` if the texts of attributes take more than the file, all together."""
-        size: int | None = kind.get_storage_size()
+        size = int(kind.get_storage_size())
         if kind.get_type().is_variable_str():
             address = h5py.h5o.get_info(self.groups[group].id if group else self._file.id).addr
-            size = texts_length(self._raw, address, name, count)
-            if size is None:  # each may be as long as the file
-                assert self.limits.memory is not None
-                size = 0 if count * self._size <= self.limits.memory else self._size + 1
+            told = texts_length(self._raw, address, name, count)
+            assert self.limits.memory is not None
+            if told is None:  # each may be as long as the file
+                told = 0 if count * self._size <= self.limits.memory else self._size + 1
+            size = told
         self._text_bytes += size
         if self._text_bytes > self._size:
             raise LimitError(

@@ -65,7 +65,7 @@ def _sum(message: bytes, name: bytes, count: int) -> int | None:
     items = message[position : position + count * _ITEM]
     if len(items) != count * _ITEM:
         return None
-    return sum(length for length, _, _ in struct.iter_unpack("<LQL", items))
+    return sum(int(length) for length, _, _ in struct.iter_unpack("<LQL", items))
 
 
 def _read(file: Any, start: int, size: int) -> bytes:
