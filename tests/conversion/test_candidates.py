@@ -127,3 +127,31 @@ def test_states_of_seeds_and_of_optimizers_are_none() -> None:
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
     assert offered(model) == []
+
+
+def test_what_one_variable_cannot_have_been_is_weak_and_the_rest_stays_strong() -> None:
+    layers = [keras.layers.Dense(5, name=name, use_bias=False) for name in "abc"]
+    model = keras.Sequential([keras.Input((5,)), *layers])
+    for layer in layers[1:]:
+        layer.kernel.assign(layers[0].kernel)
+    layers[2].trainable = False
+    assert offered(model) == [("a/kernel = b/kernel", "strong"), ("a/kernel = c/kernel", "weak")]
+    assert "trainable" in tiedio.find_lost_ties(model)[1].reason
+
+
+@pytest.mark.parametrize("name", ["regularizer", "constraint"])
+def test_weights_of_another_regularizer_or_constraint_are_weak(name: str) -> None:
+    value: Any = keras.regularizers.L2(0.1) if name == "regularizer" else keras.constraints.NonNeg()
+    model, a, b = pair(use_bias=False)
+    b.kernel.assign(a.kernel)
+    setattr(a.kernel, name, value)
+    assert offered(model) == [("a/kernel = b/kernel", "weak")]
+    setattr(b.kernel, name, type(value).from_config(value.get_config()))
+    assert offered(model) == [("a/kernel = b/kernel", "strong")]
+
+
+def test_a_symmetric_matrix_is_weak() -> None:
+    model, a, b = pair(use_bias=False)
+    for layer in (a, b):
+        layer.kernel.assign(np.arange(25).reshape(5, 5) + np.arange(25).reshape(5, 5).T)
+    assert offered(model) == [("a/kernel = b/kernel", "weak")]

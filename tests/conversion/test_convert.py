@@ -160,6 +160,33 @@ def test_a_vocabulary_in_the_assets_comes_over(tmp_path: Path) -> None:
     assert tiedio.load(tmp_path / "m.safetensors").layers[0].get_vocabulary() == lookup.get_vocabulary()
 
 
+def chain(names: str, **options: Any) -> Any:
+    """Dense layers of one shape in a row."""
+    layers = [keras.layers.Dense(5, name=name, use_bias=False, **options) for name in names]
+    inputs = outputs = keras.Input((5,))
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_layers_in_another_order_do_not_take_each_others_values(suffix: str, tmp_path: Path) -> None:
+    """Keras goes by the order; the names in the file say that it is another one."""
+    path = saved(chain("abc"), tmp_path / f"m{suffix}")
+    with pytest.raises(tiedio.MismatchError, match="another order"):
+        tiedio.convert(path, tmp_path / "m.safetensors", model=chain("acb"))
+    report = tiedio.convert(path, tmp_path / "m.safetensors", model=chain("bcd"))  # names that merely go on
+    assert report.tensors == 3
+
+
+def test_a_frozen_weight_does_not_change_places_with_its_neighbor(tmp_path: Path) -> None:
+    """The older format writes what is trainable first, and nothing restores which single weight is not."""
+    model = keras.Sequential([keras.Input((5,)), keras.layers.LayerNormalization(name="norm")])
+    model.layers[0].gamma.trainable = False
+    with pytest.raises(tiedio.MismatchError, match="beta, gamma"):
+        tiedio.convert(saved(model, tmp_path / "m.h5"), tmp_path / "m.safetensors")
+
+
 # --- plain safetensors ----------------------------------------------------------------------------------
 
 
@@ -213,6 +240,22 @@ def test_plain_safetensors_are_strict_and_tell_everything(tmp_path: Path) -> Non
         tiedio.convert(tmp_path / "in.safetensors", tmp_path / "m.safetensors", strict=False, **arguments)
 
 
+def test_a_name_that_means_two_weights_is_refused(tmp_path: Path) -> None:
+    model = chain("ab")
+    path, target = tmp_path / "in.safetensors", tmp_path / "m.safetensors"
+    a, b = model.layers[1:]
+    a.name, b.name = "b", "a"  # the paths of the variables stay
+    safetensors.numpy.save_file(tensors(model), path)
+    with pytest.raises(tiedio.MismatchError, match="the slot of one weight and Keras's path of another"):
+        tiedio.convert(path, target, model=model)
+    tiedio.convert(path, target, model=model, mapping={"a/kernel": "b/kernel", "b/kernel": "a/kernel"})
+    assert state(tiedio.load(target)) == state(model)
+    b.name = "c"
+    safetensors.numpy.save_file(tensors(model), path)
+    tiedio.convert(path, target, model=model)  # all are paths, and "a/kernel" is no slot
+    assert list(state(tiedio.load(target)).values()) == list(state(model).values())
+
+
 # --- .keras out ---------------------------------------------------------------------------------------
 
 
@@ -235,6 +278,28 @@ def test_keras_out_of_what_it_carries_warns_of_nothing(tmp_path: Path) -> None:
     tiedio.save(model, tmp_path / "m.safetensors")
     assert tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras").notes == ()
     assert step(keras.saving.load_model(tmp_path / "m.keras")) == step(model)
+
+
+def test_keras_out_warns_of_what_is_set_on_single_weights(tmp_path: Path) -> None:
+    model = chain("abc")
+    a, b, c = (layer.kernel for layer in model.layers[1:])
+    a.trainable, b.regularizer, c.constraint = False, keras.regularizers.L2(0.1), keras.constraints.NonNeg()
+    tiedio.save(model, tmp_path / "m.safetensors")
+    with pytest.warns(UserWarning, match=r"what was set on .*/kernel"):
+        notes = tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras").notes
+    assert [note.partition(": ")[0].rpartition(" ")[2] for note in notes] == ["a/kernel", "b/kernel", "c/kernel"]
+
+
+def test_keras_out_warns_of_state_that_other_weights_would_get(tmp_path: Path) -> None:
+    model = chain("abc")
+    a, b = model.layers[1:3]
+    a.trainable = False
+    model.compile("adam", "mse", jit_compile=False)
+    model.train_on_batch(np.ones((4, 5)), np.ones((4, 5)))
+    a.trainable, b.trainable = True, False  # the state is that of b and c; Keras gives it to a and c
+    tiedio.save(model, tmp_path / "m.safetensors")
+    with pytest.warns(UserWarning, match="the state of Adam"):
+        tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras")
 
 
 # --- names --------------------------------------------------------------------------------------------

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import h5py
+import keras
 import numpy as np
 
 from tests.hostile.configurations import LAMBDA, serialized
-from tests.hostile.foreign import _archive, _hdf5, _layer, _model
+from tests.hostile.foreign import SECRET, _archive, _hdf5, _layer, _model
 
 
 def _good(**config: Any) -> dict[str, Any]:
@@ -46,6 +48,43 @@ def _references(file: h5py.File) -> None:
 
 def _text(file: h5py.File) -> None:
     file.create_group("layers").create_dataset("0", (3,), h5py.string_dtype())
+
+
+def _chunk(file: h5py.File) -> None:
+    """25 numbers in a chunk of half a gigabyte."""
+    chunks = {"chunks": (1 << 13, 1 << 14), "maxshape": (None, None)}
+    file.create_dataset("layers/dense/vars/0", (3, 2), "f4", np.ones((3, 2)), compression="gzip", **chunks)
+
+
+def _one_text_often() -> bytes:
+    """A list of three thousand texts, all of which are one text of a megabyte."""
+    size = 1 << 20
+    texts = np.array(["x" * size] + ["y"] * 3000, dtype=object)
+    raw = bytearray(_hdf5(lambda file: file.attrs.create("layer_names", texts, dtype=h5py.string_dtype())))
+    start = raw.index(struct.pack("<L", size))
+    while raw[start + 12 : start + 16] != struct.pack("<L", 1):
+        start = raw.index(struct.pack("<L", size), start + 1)
+    raw[start + 16 : start + 16 * 3001] = raw[start : start + 16] * 3000
+    return bytes(raw)
+
+
+def _names_often(file: h5py.File) -> None:
+    """Two lists of three thousand names: nine million, if each of the one stands for all of the other."""
+    file.attrs["layer_names"] = np.array([b"dense"] * 3000)
+    file["dense/kernel"] = np.ones((3, 2), "float32")
+    file["dense"].attrs["weight_names"] = np.array([b"kernel"] * 3000)
+
+
+@keras.saving.register_keras_serializable("hostile")
+class Harmless(keras.layers.Layer):
+    """A class of the user, whose registered name a file may use."""
+
+
+def _bare() -> bytes:
+    """A layer that says to be one of the user's, and that Keras takes for its own by its bare name."""
+    lookup = {"name": "lookup", "vocabulary": SECRET}
+    entry = {"class_name": "StringLookup", "registered_name": "hostile>Harmless", "config": lookup}
+    return _archive(_model(_layer("InputLayer", batch_shape=[None, 1], dtype="string"), entry))
 
 
 def _between() -> bytes:
@@ -120,6 +159,10 @@ MORE: dict[str, Callable[[], bytes]] = {
     "a dataset in two places": lambda: _hdf5(_twice),
     "references to objects": lambda: _hdf5(_references),
     "text of any length": lambda: _hdf5(_text),
+    "a chunk far larger than its dataset": lambda: _hdf5(_chunk),
+    "one text in a list for thousands of times": _one_text_often,
+    "a list of names for each of a list of names": lambda: _hdf5(_names_often),
+    "a layer that hides behind a name of the user's": _bare,
     "bytes before an archive": lambda: b"#!/bin/sh\n" + _archive(_good()),
     "bytes after an archive": lambda: _archive(_good()) + b"more",
     "bytes between members": _between,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
 import pytest
 
 import tiedio
 from tests.hostile.foreign import FOREIGN, SECRET
 from tests.hostile.foreign_more import MORE
+from tests.hostile.measure import can_measure, measure
 from tests.hostile.watching import suspicious, watched
 
 ALL: dict[str, Callable[[], bytes]] = {**FOREIGN, **MORE}
@@ -85,6 +89,10 @@ WHY = {
     "a soft link": (tiedio.FormatError, "leads elsewhere"),
     "a group in itself": (tiedio.FormatError, "two places"),
     "a dataset in two places": (tiedio.FormatError, "two places"),
+    "a chunk far larger than its dataset": (tiedio.LimitError, "far larger"),
+    "one text in a list for thousands of times": (tiedio.LimitError, "far larger than the file"),
+    "a list of names for each of a list of names": (tiedio.FormatError, "twice"),
+    "a layer that hides behind a name of the user's": (tiedio.FormatError, "without the module"),
     "bytes before an archive": (tiedio.FormatError, "not what its name says"),
     "bytes after an archive": (tiedio.FormatError, "directory"),
     "bytes between members": (tiedio.FormatError, "hole"),
@@ -116,3 +124,31 @@ def test_the_error_says_what_is_wrong(name: str, tmp_path: Path) -> None:
 
 def _is_weights(raw: bytes) -> bool:
     return raw.startswith(b"\x89HDF") and b"model_config" not in raw
+
+
+def test_many_datasets_take_no_more_than_the_file_may(tmp_path: Path) -> None:
+    if not can_measure():
+        pytest.skip("this system does not tell the peak of a process")
+    path = tmp_path / "m.weights.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        for n in range(15_000):
+            file.create_dataset(f"g{n}", data=np.int8(1))
+    good = tmp_path / "good.weights.h5"
+    weights_of(good)
+    one = measure([path], "tests.hostile.test_foreign_conversion:converted", warm=good)[0]
+    assert one.ours, one
+    assert one.peak < one.bound, one
+
+
+def weights_of(path: Path) -> Any:
+    """A small model, whose weights were saved."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.save_weights(path)
+    return model
+
+
+def converted(path: str) -> None:
+    """Reads a file of weights into a small model."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = weights_of(Path(folder) / "m.weights.h5")
+        tiedio.convert(path, Path(folder) / "out.safetensors", model=model)

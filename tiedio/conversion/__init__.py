@@ -11,7 +11,7 @@ from tiedio import api, keras_api
 from tiedio.conversion.candidates import MIN_SIZE, LostTie, candidates
 from tiedio.conversion.foreign import Opened, Wanted, opened
 from tiedio.conversion.keras_files import write_keras
-from tiedio.conversion.mending import bring_back_state, chosen_of, tie_pairs
+from tiedio.conversion.mending import Order, bring_back_state, chosen_of, tie_pairs
 from tiedio.conversion.report import Conversion, Repair
 from tiedio.errors import ModelError, PathError
 from tiedio.limits import Limits
@@ -144,6 +144,9 @@ def repair(
         ModelError: if nothing is chosen, or nothing is found.
         PathError, FormatError, RebuildError: as `tiedio.convert`.
 
+    Warns:
+        UserWarning: two weights of a pair differ in regularizer, constraint or `trainable`; the report has it too.
+
     Example:
         >>> import keras, tiedio
         >>> a, b = keras.layers.Dense(5, name="a"), keras.layers.Dense(5, name="b")
@@ -177,14 +180,18 @@ def repair(
                 found=f"{len(offered)} weak candidates",
                 remedy="name them: pairs=[...]; or use tiedio.convert" if offered else "use tiedio.convert",
             )
-        tie_pairs(found.model, [*chosen, *chosen_of(taken)], check_state=found.pending is None)
-        state = bring_back_state(found)
+        picked = [*chosen, *chosen_of(taken)]
+        order = None if found.pending is None else Order(found.model)
+        mended = tie_pairs(found.model, picked, check_state=found.pending is None)
+        state = bring_back_state(found, order)
         api.save(found.model, names[1], optimizer=optimizer, overwrite=overwrite)
-        left, made = _left(offered, found.model), _made(offered, found.model)
+        left, made = _left(offered, found.model), _made([*offered, *mended.tied], found.model)
     finally:
         found.close()
     notes = tuple(note for note in found.notes if state != "brought back" or "optimizer's state" not in note)
-    return Repair(*names, made, left, state, notes)
+    for note in mended.notes:
+        warnings.warn(f"{names[0]}: {note}", UserWarning, stacklevel=2)
+    return Repair(*names, made, left, state, (*mended.notes, *notes))
 
 
 def find_lost_ties(
@@ -274,7 +281,12 @@ def _left(offered: list[LostTie], model: Any) -> tuple[LostTie, ...]:
 
 
 def _made(offered: list[LostTie], model: Any) -> tuple[LostTie, ...]:
-    return tuple(one for one in offered if _is_tied(one, model))
+    """The candidates that are ties now, and those pairs that none of them has."""
+    found: list[LostTie] = []
+    for one in offered:
+        if _is_tied(one, model) and not any(set(one.paths) <= set(other.paths) for other in found):
+            found.append(one)
+    return tuple(found)
 
 
 def _checked_target(target: Path, suffixes: tuple[str, ...], overwrite: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,16 +115,20 @@ def candidates(model: Any, *, min_size: int = MIN_SIZE, waiting: bool = False) -
     weights = weights_of(model)
     arrays = [values.array_of(weight.variable) for weight in weights]
     states = OptimizerState.of(model)
-    groups = _equal(weights, arrays)
+    groups = [part for group in _equal(weights, arrays) for part in _by_facts(group, weights)]
     strong: set[tuple[str, ...]] = set()
     found: list[LostTie] = []
-    for group in groups:
+    for group, other in groups:
         first = arrays[group[0][0]]
-        distinct = _distinct(first)
+        distinct = distinct_values(first)
         strength, reason = _strength(first, distinct, min_size)
         mine = [weights[n] for n, _ in group]
         if strength == "strong" and _same_seed(model, mine):
             strength, reason = "weak", "their initializers have one seed"
+        if strength in ("strong", "small") and other:
+            strength, reason = "weak", other
+        if strength == "strong" and all(view is None for _, view in group) and _is_symmetric(first):
+            strength, reason = "weak", "symmetric: as it is, or transposed, nobody knows"
         owners = tuple(sorted(weight.slot.owner for weight in mine))
         if strength == "strong":
             strong.add(owners)
@@ -167,7 +171,7 @@ def _strength(array: np.ndarray[Any, Any], distinct: int, min_size: int) -> tupl
     return "strong", ""
 
 
-def _distinct(array: np.ndarray[Any, Any]) -> int:
+def distinct_values(array: np.ndarray[Any, Any]) -> int:
     """How many different bit patterns there are; of a large array, among the first of it."""
     flat = np.ascontiguousarray(array).reshape(-1)
     bits = flat.view({1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}.get(flat.dtype.itemsize, np.uint8))
@@ -193,6 +197,51 @@ def _equal(weights: Sequence[Weight], arrays: Sequence[np.ndarray[Any, Any]]) ->
                 continue
         groups.setdefault(key, []).append((n, None))
     return [group for group in groups.values() if len(group) > 1 and _are_equal(group, arrays)]
+
+
+def _by_facts(
+    group: list[tuple[int, View | None]], weights: Sequence[Weight]
+) -> Iterator[tuple[list[tuple[int, View | None]], str]]:
+    """The weights of a group that one variable can have been, and what speaks against it for the others."""
+    parts: list[list[tuple[int, View | None]]] = []
+    for one in group:
+        variable = weights[one[0]].variable
+        found = next((part for part in parts if not difference(weights[part[0][0]].variable, variable)), None)
+        if found is None:
+            parts.append([one])
+        else:
+            found.append(one)
+    for part in parts:
+        base = part[0][1]
+        if len(part) > 1:
+            yield [(n, None if view == base else transpose()) for n, view in part], ""
+    if len(parts) > 1:
+        firsts = [part[0] for part in parts]
+        yield firsts, difference(*(weights[n].variable for n, _ in firsts[:2]))
+
+
+def difference(one: Any, other: Any) -> str:
+    """What two variables do not have in common beside their values, in words; a tie keeps what the first one has."""
+    if bool(one.trainable) != bool(other.trainable):
+        return "one is trainable, the other is not"
+    for name in ("regularizer", "constraint"):
+        if not _alike(getattr(one, name, None), getattr(other, name, None)):
+            return f"they have not the same {name}"
+    return ""
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other) or not hasattr(one, "get_config"):
+        return False
+    return bool(one.get_config() == other.get_config())
+
+
+def _is_symmetric(array: np.ndarray[Any, Any]) -> bool:
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        return False
+    return np.array_equal(as_bytes(np.ascontiguousarray(array.T)), as_bytes(np.ascontiguousarray(array)))
 
 
 def _are_equal(group: Sequence[tuple[int, View | None]], arrays: Sequence[np.ndarray[Any, Any]]) -> bool:

@@ -14,6 +14,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 
+from tiedio.conversion.headers import texts_length
 from tiedio.errors import DAMAGED, FormatError, LimitError, MismatchError, shown
 from tiedio.limits import Limits
 
@@ -50,14 +51,15 @@ class Tree:
     def __init__(self, file: Any, size: int, path: str, limits: Limits | None) -> None:
         self.path = path
         self.limits = (limits or Limits()).for_file(size)
-        self._size = size
+        self._size, self._raw = size, file
+        self._texts: dict[tuple[str, str], Any] = {}
+        self._text_bytes = 0
         try:
             self._file = h5py.File(file, "r", locking=False)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             raise self._refused("the HDF5 file is damaged", "an HDF5 file", error) from error
         self.groups: dict[str, Any] = {}
         self.datasets: dict[str, Dataset] = {}
-        self._objects: dict[str, Any] = {}
         try:
             self._walk()
         except FormatError:
@@ -87,13 +89,18 @@ class Tree:
         """
         spec = self.datasets[path]
         try:
-            value = np.asarray(self._objects[path][()])
-        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            value = np.asarray(self._file[path][()])  # an open object of h5py takes 15 kB: none is kept
+        except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
             raise self._refused(f"{shown(path)} is damaged", "a dataset that can be read", error) from error
         return value if spec.raw is None else value.view(spec.raw)
 
     def attribute(self, group: str, name: str) -> Any:
         """An attribute: a text, a list of texts, or `None` if there is none."""
+        if (group, name) not in self._texts:
+            self._texts[group, name] = self._attribute(group, name)
+        return self._texts[group, name]
+
+    def _attribute(self, group: str, name: str) -> Any:
         attributes = self.groups[group].attrs if group else self._file.attrs
         try:
             if name not in attributes:
@@ -106,6 +113,7 @@ class Tree:
                 raise self._refused(f"attribute {shown(name)} is no text", "text", str(kind.dtype))
             if count > _LONGEST_ATTRIBUTE or kind.get_storage_size() > self._size:
                 raise self._refused(f"attribute {shown(name)} is too long", "a text or a list", str(kind.shape)[:60])
+            self._require_short(group, name, kind, count)
             value = attributes[name]
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, FormatError):
@@ -114,6 +122,26 @@ class Tree:
         if isinstance(value, np.ndarray):
             return [self._text(item, name) for item in value.ravel()]
         return self._text(value, name)
+
+    def _require_short(self, group: str, name: str, kind: Any, count: int) -> None:
+        """Raises `LimitError` if the texts of attributes take more than the file, all together."""
+        size = int(kind.get_storage_size())
+        if kind.get_type().is_variable_str():
+            address = h5py.h5o.get_info(self.groups[group].id if group else self._file.id).addr
+            told = texts_length(self._raw, address, name, count)
+            assert self.limits.memory is not None
+            if told is None:  # each may be as long as the file
+                told = 0 if count * self._size <= self.limits.memory else self._size + 1
+            size = told
+        self._text_bytes += size
+        if self._text_bytes > self._size:
+            raise LimitError(
+                f"attribute {shown(name)} is far larger than the file",
+                path=self.path,
+                expected=f"at most {self._size:,} bytes of text",
+                found=f"more, in {count:,} texts",
+                remedy=DAMAGED,
+            )
 
     def _text(self, value: Any, name: str) -> str:
         try:
@@ -146,7 +174,6 @@ class Tree:
                     )
                 if isinstance(item, h5py.Dataset):
                     self.datasets[inner], size = self._judged(inner, item)
-                    self._objects[inner] = item
                     claimed, stored = claimed + size, stored + item.id.get_storage_size()
                 else:
                     stack.append((inner, item, depth + 1))
@@ -178,6 +205,8 @@ class Tree:
         shape = tuple(int(side) for side in item.shape)
         size = math.prod(shape) * int(item.dtype.itemsize)
         held = item.id.get_storage_size()
+        if item.chunks is not None and 0 not in shape:  # a chunk is unpacked as a whole, however little of it is used
+            size = max(size, math.prod(map(int, item.chunks)) * int(item.dtype.itemsize))
         if item.chunks is None and held < size:
             raise self._refused("a dataset claims more than it has", f"{size:,} bytes", f"{held:,} in {shown(path)}")
         return Dataset(shape, dtype, raw), size

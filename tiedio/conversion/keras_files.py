@@ -13,6 +13,7 @@ import numpy as np
 from tiedio import keras_api, session, slots, training, values
 from tiedio.container.atomic import replace_file
 from tiedio.container.single import as_bytes
+from tiedio.conversion.candidates import difference
 from tiedio.conversion.foreign import Wanted, opened
 from tiedio.errors import ModelError, PathError, TiedioError, one_line
 from tiedio.views import View
@@ -105,6 +106,9 @@ def _differences(model: Any, again: Any, target: str) -> list[str]:
                 raise _another(target, f"the value of {slot.path}")
             lost.append(f"the state of {slot.path}")
     for group in mine.by_variable():
+        told = difference(group[0].variable, there[group[0].path].variable)
+        if told and id(group[0].variable) in trained:
+            lost.append(f"what was set on {group[0].path}: {told}")
         held = {(id(there[slot.path].variable), there[slot.path].view) for slot in group}
         wanted = {(id(group[0].variable), slot.view) for slot in group}
         if len(group) > 1 and (len({one for one, _ in held}) > 1 or {v for _, v in held} != {v for _, v in wanted}):
@@ -165,13 +169,20 @@ def _lost_training(mine: slots.Walk, theirs: slots.Walk) -> list[str]:
         if other is None or not value.built:
             continue
         one, two = list(value.variables), list(other.variables)
-        same = len(one) == len(two) and all(
+        same = len(one) == len(two) and _trained(value, mine) == _trained(other, theirs)
+        same = same and all(
             np.array_equal(as_bytes(values.array_of(a)), as_bytes(values.array_of(b)))
             for a, b in zip(one, two, strict=True)
         )
         if not same:
             lost.append(f"the state of {type(value).__name__} ({path})")
     return lost
+
+
+def _trained(optimizer: Any, walk: slots.Walk) -> list[str]:
+    """The weights that an optimizer has state for, in its order."""
+    paths = {id(group[0].variable): group[0].path for group in walk.by_variable()}
+    return [paths.get(id(variable), "") for variable in keras_api.optimizer_variables(optimizer)]
 
 
 def _bytes(slot: slots.FoundSlot) -> np.ndarray[Any, Any]:

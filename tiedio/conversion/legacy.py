@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tiedio.allowance import Allowance
 from tiedio.container.single import as_bytes
 from tiedio.conversion import written
 from tiedio.conversion.hdf5 import Tree, require_every
+from tiedio.conversion.orders import last_parts, swapped
 from tiedio.errors import DAMAGED, FormatError, MismatchError, shown
 from tiedio.structure.audit import Rules
 
@@ -63,6 +65,11 @@ def names_of(tree: Tree, group: str, name: str) -> list[str]:
         raise FormatError(
             f"{name} is no list", path=tree.path, expected="a list of names", found=shown(found), remedy=DAMAGED
         )
+    if len(set(found)) != len(found):
+        again = next(one for one, count in Counter(found).items() if count > 1)
+        raise FormatError(
+            f"{name} has a name twice", path=tree.path, expected="each once", found=shown(again), remedy=DAMAGED
+        )
     return found
 
 
@@ -88,6 +95,7 @@ class Legacy:
         if len(named) != len(owners):
             found = f"{len(owners)} in the model: {', '.join(one.name for one in owners[:8])}"
             raise self._misfit("the file is of another number of layers with weights", f"{len(named)} layers", found)
+        self._require_order([name for name, _ in named], [layer.name for layer in owners])
         for layer, (_, paths) in zip(owners, named, strict=True):
             self._fill(layer, layer.name, _weights(layer), paths, filled)
         own = _own_weights(model)
@@ -142,6 +150,8 @@ class Legacy:
             raise self._misfit(
                 f"layer {shown(name)} has another number of weights", f"{len(paths)}", f"{len(variables)}"
             )
+        for count in (1, 2):  # "kernel" and, where that stands twice, "query/kernel"
+            self._require_order(last_parts(paths, count), last_parts([one.path for one in variables], count))
         for variable, path in zip(variables, paths, strict=True):
             if id(variable) in filled:
                 self._require_same(filled[id(variable)][1], path)
@@ -151,6 +161,11 @@ class Legacy:
                 filled[id(variable)] = (variable, path)
         if variables and hasattr(owner, "finalize_state"):
             owner.finalize_state()
+
+    def _require_order(self, theirs: list[str], mine: list[str]) -> None:
+        """Raises `MismatchError` if values would go by an order that their names contradict."""
+        if found := swapped(theirs, mine):
+            raise self._misfit("names in the file and in the model are in another order", ", ".join(theirs[:8]), found)
 
     def _assign(self, variable: Any, path: str) -> None:
         spec = self.tree.datasets.get(path)

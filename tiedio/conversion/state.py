@@ -18,6 +18,7 @@ import numpy as np
 from tiedio import keras_api, session, values
 from tiedio.container.single import as_bytes
 from tiedio.conversion.hdf5 import Tree, require_every
+from tiedio.conversion.orders import swapped
 from tiedio.errors import MismatchError, RebuildError, one_line, shown
 
 OPTIMIZER = "optimizer"
@@ -101,13 +102,12 @@ class State:
             ) from error
 
     def _compare(self, saveable: Any, start: str, skipped: set[str]) -> None:
-        given: set[str] = set()
         wrong: list[str] = []
+        names: dict[str, list[tuple[str, str]]] = {}
 
         def write(path: str, value: Any) -> None:
             if path.rpartition("/vars/")[0] in skipped or (not self.has_optimizer and _is_of_optimizer(path)):
                 return
-            given.add(path)
             if path not in self.tree.datasets:
                 wrong.append(f"{path} is not in the file")
                 return
@@ -117,7 +117,15 @@ class State:
             elif not np.array_equal(as_bytes(now), as_bytes(then)):
                 wrong.append(f"{path}: another value than in the file")
 
-        keras_api.save_state(saveable, write, start)
+        def named(path: str, name: str) -> None:
+            holder = path.rpartition("/")[0]
+            if holder.rpartition("/")[2] == "layers" and f"{path}/vars" in self.tree.groups:
+                theirs = self.tree.attribute(f"{path}/vars", "name")
+                if isinstance(theirs, str):
+                    names.setdefault(holder, []).append((theirs, name))
+
+        keras_api.save_state(saveable, write, start, named)
+        self._require_order(names)
         if wrong:
             raise MismatchError(
                 "the model would not hold what the file has",
@@ -126,6 +134,19 @@ class State:
                 found="; ".join(map(shown, wrong[:6])) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else ""),
                 remedy="pass the model that the file was saved from, with the same ties, dtypes and compile arguments",
             )
+
+    def _require_order(self, names: Mapping[str, list[tuple[str, str]]]) -> None:
+        """Raises `MismatchError` if layers took each other's values: they stand in the file by their order."""
+        for holder, pairs in names.items():
+            found = swapped([one for one, _ in pairs], [other for _, other in pairs])
+            if found:
+                raise MismatchError(
+                    "the file has the layers of the model in another order",
+                    path=f"{self.tree.path}: {holder}",
+                    expected=", ".join(shown(one) for one, _ in pairs[:8]),
+                    found=found,
+                    remedy="pass the model that the file was saved from, with the same layers in the same order",
+                )
 
 
 def _is_of_optimizer(path: str) -> bool:

@@ -58,8 +58,13 @@ class Target:
         problems: list[str] = []
         filled: dict[int, tuple[slots.FoundSlot, str, np.ndarray[Any, Any]]] = {}
         left: list[str] = []
+        names = [name for name in sorted(reader.header.entries) if name not in mapping]
+        is_slots, is_paths = (all(name in known for name in names) for known in (self.by_slot, self.by_path))
         for name in sorted(reader.header.entries):
-            slot, view = self._meant(name, mapping)
+            if name in names and is_slots == is_paths and self._means_two(name):
+                problems.append(f"{shown(name)} is the slot of one weight and Keras's path of another")
+                continue
+            slot, view = self._meant(name, mapping, is_paths)
             if slot is None:
                 left.append(name)
                 continue
@@ -83,8 +88,19 @@ class Target:
         tied = len(self.by_slot) - len(self.weights)
         return [*loose, *([f"{tied} more places got their value by the model's own ties"] if tied else [])]
 
-    def _meant(self, name: str, mapping: Mapping[str, Any]) -> tuple[slots.FoundSlot | None, View | None]:
+    def _means_two(self, name: str) -> bool:
+        """Whether a name is a slot, and also a path of another variable, or of more than one."""
+        if name not in self.by_slot or name not in self.by_path:
+            return False
+        by_path = self.by_path[name]
+        return by_path is None or by_path.variable is not self.by_slot[name].variable
+
+    def _meant(
+        self, name: str, mapping: Mapping[str, Any], is_paths: bool
+    ) -> tuple[slots.FoundSlot | None, View | None]:
         if name not in mapping:
+            if is_paths and self._means_two(name):  # all names are paths, and not all are slots
+                return self.by_path[name], None
             return self.by_slot.get(name) or self.by_path.get(name), None
         target, view = mapping[name] if isinstance(mapping[name], tuple) else (mapping[name], None)
         found = self.by_slot.get(target) or self.by_path.get(target)

@@ -94,8 +94,12 @@ def judged(config: Any, rules: Rules, path: str) -> int:
             for node in nodes:
                 if not _has_tensor(node):
                     raise _odd("a call without a tensor, which would run at once", value, path)
-        if isinstance(value.get("layers"), list) and len(value["layers"]) > 1:
-            graphs.append(value["layers"])
+        if isinstance(value.get("layers"), list):
+            if any(isinstance(one, dict) and "class_name" in one and "module" not in one for one in value["layers"]):
+                # Keras would go by the bare name then, and not by what was judged.
+                raise _odd("a layer without the module of its class", value, path)
+            if len(value["layers"]) > 1:
+                graphs.append(value["layers"])
     count = audit_written(config, rules, path, calls)
     for layers in graphs:
         names = [one.get("name") for one in layers if isinstance(one, dict) and "inbound_nodes" in one]

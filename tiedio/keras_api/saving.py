@@ -58,13 +58,15 @@ class _Sink(dict[str, Any]):
 
 
 class _Writing(saving_lib.H5IOStore):  # type: ignore[misc]
-    def __init__(self, write: Callable[[str, Any], None]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[str, Any], None], named: Callable[[str, str], None] | None) -> None:
+        self._write, self._named = write, named
 
     def __bool__(self) -> bool:
         return True
 
     def make(self, path: str, metadata: Any = None) -> _Sink:
+        if self._named is not None and metadata:
+            self._named(path, metadata["name"])
         return _Sink(f"{path}/vars" if path else "vars", self._write)
 
     def close(self) -> None:
@@ -123,8 +125,20 @@ def load_state(
     return [errors[key] for key in errors if key in failed]
 
 
-def save_state(saveable: Any, write: Callable[[str, Any], None], path: str = "") -> None:
-    """Lets an object and all that it holds give what they store, as Keras does; `write` gets path and value."""
+def save_state(
+    saveable: Any,
+    write: Callable[[str, Any], None],
+    path: str = "",
+    named: Callable[[str, str], None] | None = None,
+) -> None:
+    """Lets an object and all that it holds give what they store, as Keras does.
+
+    Args:
+        saveable: a model or optimizer.
+        write: gets path and value of each.
+        path: where the object stands.
+        named: gets path and name of each object that has a name.
+    """
     saving_lib._save_state(
-        saveable, weights_store=_Writing(write), assets_store=None, inner_path=path, visited_saveables=set()
+        saveable, weights_store=_Writing(write, named), assets_store=None, inner_path=path, visited_saveables=set()
     )
