@@ -26,14 +26,14 @@ SHAPES = {"small": (250, 16, 32), "large": (4, 2048, 256)}
 
 
 def measure(plan: Plan) -> Samples:
-    """Seconds under `MODEL/WAY/…`, and parts of the state under `MODEL/memory`."""
+    """Seconds under `MODEL/WAY/…`, and parts of the state under `large/memory`."""
     found: Samples = {}
     for name in SHAPES:
         say(f"checkpoints: what training pays, {name} layers")
         found |= prefixed(name, plan.child("groups.checkpoints.pays", name=name, plan=plan))
-        say(f"checkpoints: memory, {name} layers")
-        memory = [plan.child("groups.checkpoints.memory", name=name, plan=plan) for _ in range(2 if plan.quick else 3)]
-        found[f"{name}/memory"] = memory
+    say("checkpoints: memory, large layers")
+    turns = 2 if plan.quick else 3
+    found["large/memory"] = [plan.child("groups.checkpoints.memory", name="large", plan=plan) for _ in range(turns)]
     return found
 
 
@@ -75,7 +75,7 @@ def memory(name: str, plan: Plan) -> float:
     without = min(peak_of(train) for _ in range(3))
     most = max(peak_of(lambda: train(saving)) for _ in range(3))
     state = sum(one.numpy().nbytes for one in (*model.variables, *model.optimizer.variables))
-    return (most - without) / state
+    return float((most - without) / state)
 
 
 def _model(name: str, plan: Plan) -> tuple[Any, int]:
@@ -95,7 +95,7 @@ class _Turn:
         self.way, self.callback, self.steps = way, 0.0, list[float]()
 
 
-class _Clock(keras.callbacks.Callback):  # type: ignore[misc]
+class _Clock(keras.callbacks.Callback):
     """Calls the callbacks in turn after every `EVERY` batches, and takes the time of all."""
 
     def __init__(self, ways: dict[str, ModelCheckpoint]) -> None:

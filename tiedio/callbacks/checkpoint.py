@@ -55,13 +55,13 @@ class ModelCheckpoint(keras_api.MonitorCallback):  # type: ignore[misc]
         ModelError: if an argument is none of those above.
 
     Example:
-        >>> import keras, numpy, tiedio
+        >>> import keras, numpy, os
         >>> from tiedio.callbacks import ModelCheckpoint
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
         >>> saving = ModelCheckpoint("{epoch:02d}.safetensors", keep=2, background=True)
         >>> _ = model.fit(numpy.ones((4, 3)), numpy.ones((4, 1)), epochs=3, verbose=0, callbacks=[saving])
-        >>> [path.name for path in sorted(pathlib.Path().glob("*.safetensors"))]
+        >>> sorted(name for name in os.listdir() if name.endswith(".safetensors"))
         ['02.safetensors', '03.safetensors']
     """
 
