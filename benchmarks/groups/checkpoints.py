@@ -26,14 +26,14 @@ SHAPES = {"small": (250, 16, 32), "large": (4, 2048, 256)}
 
 
 def measure(plan: Plan) -> Samples:
-    """Seconds under `MODEL/WAY/…`, and parts of the state under `MODEL/memory`."""
+    """Seconds under `MODEL/WAY/…`, and parts of the state under `large/memory`."""
     found: Samples = {}
     for name in SHAPES:
         say(f"checkpoints: what training pays, {name} layers")
         found |= prefixed(name, plan.child("groups.checkpoints.pays", name=name, plan=plan))
-        say(f"checkpoints: memory, {name} layers")
-        memory = [plan.child("groups.checkpoints.memory", name=name, plan=plan) for _ in range(2 if plan.quick else 3)]
-        found[f"{name}/memory"] = memory
+    say("checkpoints: memory, large layers")
+    turns = 2 if plan.quick else 3
+    found["large/memory"] = [plan.child("groups.checkpoints.memory", name="large", plan=plan) for _ in range(turns)]
     return found
 
 
