@@ -302,6 +302,20 @@ def test_keras_out_warns_of_state_that_other_weights_would_get(tmp_path: Path) -
         tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras")
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+def test_keras_out_warns_of_what_is_excluded_from_weight_decay(by_name: bool, tmp_path: Path) -> None:
+    model = chain("ab")
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=0.5)
+    if by_name:
+        optimizer.exclude_from_weight_decay(var_names=["b"])
+    else:
+        optimizer.exclude_from_weight_decay(var_list=[model.weights[1]])
+    model.compile(optimizer, "mse", jit_compile=False)
+    tiedio.save(model, tmp_path / "m.safetensors")
+    with pytest.warns(UserWarning, match="excluded from weight decay"):
+        tiedio.convert(tmp_path / "m.safetensors", tmp_path / "m.keras")
+
+
 # --- names --------------------------------------------------------------------------------------------
 
 

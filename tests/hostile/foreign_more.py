@@ -87,6 +87,20 @@ def _bare() -> bytes:
     return _archive(_model(_layer("InputLayer", batch_shape=[None, 1], dtype="string"), entry))
 
 
+def _elsewhere() -> bytes:
+    """The end says that the directory stands where no file of this size has anything."""
+    raw = bytearray(_archive(_good()))
+    end = raw.rindex(b"PK\x05\x06")
+    raw[end + 16 : end + 20] = b"\xff" * 4
+    return bytes(raw)
+
+
+def _other_method() -> bytes:
+    raw = bytearray(_archive(_good()))
+    raw[8] = zipfile.ZIP_DEFLATED
+    return bytes(raw)
+
+
 def _between() -> bytes:
     raw = _archive(_good())
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
@@ -163,6 +177,8 @@ MORE: dict[str, Callable[[], bytes]] = {
     "one text in a list for thousands of times": _one_text_often,
     "a list of names for each of a list of names": lambda: _hdf5(_names_often),
     "a layer that hides behind a name of the user's": _bare,
+    "a directory that stands nowhere": _elsewhere,
+    "a member whose header says another compression": _other_method,
     "bytes before an archive": lambda: b"#!/bin/sh\n" + _archive(_good()),
     "bytes after an archive": lambda: _archive(_good()) + b"more",
     "bytes between members": _between,

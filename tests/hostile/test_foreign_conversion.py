@@ -93,6 +93,8 @@ WHY = {
     "one text in a list for thousands of times": (tiedio.LimitError, "far larger than the file"),
     "a list of names for each of a list of names": (tiedio.FormatError, "twice"),
     "a layer that hides behind a name of the user's": (tiedio.FormatError, "without the module"),
+    "a directory that stands nowhere": (tiedio.FormatError, "hole|damaged"),
+    "a member whose header says another compression": (tiedio.FormatError, "two things"),
     "bytes before an archive": (tiedio.FormatError, "not what its name says"),
     "bytes after an archive": (tiedio.FormatError, "directory"),
     "bytes between members": (tiedio.FormatError, "hole"),

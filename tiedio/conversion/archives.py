@@ -142,6 +142,10 @@ class Archive:
                 raise self._refused(
                     "the archive has a hole or an overlap", "one member after the other", shown(info.filename)
                 )
+            if struct.unpack("<H", head[8:10])[0] != info.compress_type:
+                raise self._refused(
+                    "a member says two things of itself", "its header as in the directory", shown(info.filename)
+                )
             name_size, extra_size = struct.unpack("<HH", head[26:30])
             position += 30 + name_size + extra_size + info.compress_size
             if info.flag_bits & 8:  # sizes stand behind the data

@@ -166,7 +166,11 @@ def _lost_training(mine: slots.Walk, theirs: slots.Walk) -> list[str]:
     lost = [f"the {type(value).__name__} of {path}" for path, value in here.items() if path not in there]
     for path, value in here.items():
         other = there.get(path)
-        if other is None or not value.built:
+        if other is None:
+            continue
+        if _undecayed(value, mine) != _undecayed(other, theirs):
+            lost.append(f"what is excluded from weight decay ({path})")
+        if not value.built:
             continue
         one, two = list(value.variables), list(other.variables)
         same = len(one) == len(two) and _trained(value, mine) == _trained(other, theirs)
@@ -183,6 +187,14 @@ def _trained(optimizer: Any, walk: slots.Walk) -> list[str]:
     """The weights that an optimizer has state for, in its order."""
     paths = {id(group[0].variable): group[0].path for group in walk.by_variable()}
     return [paths.get(id(variable), "") for variable in keras_api.optimizer_variables(optimizer)]
+
+
+def _undecayed(optimizer: Any, walk: slots.Walk) -> tuple[set[str], str | None]:
+    """The weights that an optimizer excludes from weight decay, and the pattern of names that it excludes."""
+    paths = {id(group[0].variable): group[0].path for group in walk.by_variable()}
+    variables = [group[0].variable for group in walk.by_variable()]
+    excluded, pattern = keras_api.excluded_from_weight_decay(optimizer, variables)
+    return {paths[id(variable)] for variable in excluded}, pattern
 
 
 def _bytes(slot: slots.FoundSlot) -> np.ndarray[Any, Any]:

@@ -88,7 +88,9 @@ class Source:
             raise
 
     def window(self, start: int = 0, length: int | None = None) -> Window:
-        """A part of the file, by default all of it."""
+        """A part of the file, by default all of it; what is outside of it is empty."""
+        if not 0 <= start <= self.size:
+            start, length = self.size, 0
         return Window(self._file.fileno(), start, self.size - start if length is None else length)
 
     def require_unchanged(self) -> None:
