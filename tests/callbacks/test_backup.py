@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
+import threading
+import types
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tiedio
 from tiedio.callbacks import BackupAndRestore
@@ -190,6 +194,69 @@ def test_what_a_callback_has_noted_comes_back_and_what_cannot_is_told(tmp_path: 
         notes = run()
     assert notes.seen == [0, 1, 2, 3]
     assert notes.best[1] == {"epoch": 3}
+
+
+class Holds(keras.callbacks.Callback):
+    """Counts in what it has held from the beginning."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.held: Any = {
+            "deque": collections.deque(),
+            "object": types.SimpleNamespace(seen=[]),
+            "function": _closing([]),
+            "variable": keras.Variable(0.0),
+            "backend": tf.Variable(0.0),
+            "file": (threading.Lock(), []),
+        }[kind]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras."""
+        if self.kind in ("variable", "backend"):
+            self.held.assign_add(1.0)
+        elif self.kind == "function":
+            self.held(epoch)
+        elif self.kind == "object":
+            self.held.seen.append(epoch)
+        else:
+            (self.held if self.kind == "deque" else self.held[1]).append(epoch)
+
+
+def _closing(seen: list[int]) -> Any:
+    return lambda epoch, logs=None: seen.append(epoch)
+
+
+@pytest.mark.parametrize("kind", ["deque", "object", "function", "variable", "backend", "file"])
+def test_what_a_callback_changes_inside_of_what_it_holds_is_told(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(compiled(), BackupAndRestore(tmp_path), Holds(kind), Stop(2))
+    with pytest.warns(UserWarning, match=r"Holds.*\.held"):
+        fit(compiled(), BackupAndRestore(tmp_path), Holds(kind))
+
+
+def test_what_a_function_given_to_a_callback_of_keras_changes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(compiled(), BackupAndRestore(tmp_path), keras.callbacks.LambdaCallback(on_epoch_end=_closing([])), Stop(2))
+    with pytest.warns(UserWarning, match=r"LambdaCallback.*\.on_epoch_end"):
+        fit(compiled(), BackupAndRestore(tmp_path), keras.callbacks.LambdaCallback(on_epoch_end=_closing([])))
+
+
+def test_what_a_callback_holds_and_leaves_is_not_told(tmp_path: Path) -> None:
+    class Holder(keras.callbacks.Callback):
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.parts = (model, model.layers[0].kernel, threading.Lock(), lambda: model, collections.deque([1]))
+            self.data = tf.data.Dataset.range(3)
+
+    def run(*others: Any) -> None:
+        model = compiled()
+        early = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+        fit(model, BackupAndRestore(tmp_path), Holder(model), early, *others)
+
+    with pytest.raises(RuntimeError, match="crash"):
+        run(Stop(2))
+    run()  # a warning would be an error
 
 
 def test_a_loop_of_ones_own_is_refused(tmp_path: Path) -> None:
