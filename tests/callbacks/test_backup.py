@@ -259,6 +259,108 @@ def test_what_a_callback_holds_and_leaves_is_not_told(tmp_path: Path) -> None:
     run()  # a warning would be an error
 
 
+class Sets(keras.callbacks.Callback):
+    """Sets something of the model when the second epoch begins."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras."""
+        if epoch != 1:
+            return
+        model = self.model
+        if self.what == "rate":
+            model.layers[1].rate = 0.9
+        elif self.what == "trainable":
+            model.layers[-1].trainable = False
+        elif self.what == "kernel":
+            model.layers[0].kernel.trainable = False
+        elif self.what == "activation":
+            model.layers[0].activation = keras.activations.relu
+        elif self.what == "clipnorm":
+            model.optimizer.clipnorm = 0.5
+        else:
+            model.compile(model.optimizer, "mae")
+            model.make_train_function()
+
+
+def _with_dropout() -> Any:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), keras.layers.Dropout(0.1)])
+    model.add(keras.layers.Dense(1))
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+@pytest.mark.parametrize("what", ["rate", "trainable", "kernel", "activation", "clipnorm", "compile"])
+def test_what_is_set_in_the_course_of_a_training_is_told(tmp_path: Path, what: str) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(_with_dropout(), BackupAndRestore(tmp_path), Sets(what), Stop(2))
+    with pytest.warns(UserWarning, match=f"not brought back.*{what}"):
+        fit(_with_dropout(), BackupAndRestore(tmp_path), Sets(what))
+
+
+def test_a_setting_that_the_script_sets_again_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(_with_dropout(), BackupAndRestore(tmp_path), Sets("rate"), Stop(2))
+    model = _with_dropout()
+    model.layers[1].rate = 0.9
+    fit(model, BackupAndRestore(tmp_path), Sets("rate"))  # a warning would be an error
+
+
+def test_a_count_that_a_step_keeps_beside_the_weights_is_told(tmp_path: Path) -> None:
+    class Counting(keras.Sequential):
+        steps = 0
+
+        def train_step(self, data: Any) -> Any:
+            self.steps += 1
+            return super().train_step(data)
+
+    def counting() -> Any:
+        model = Counting([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse", run_eagerly=True)
+        return model
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(counting(), BackupAndRestore(tmp_path), Stop(2))
+    with pytest.warns(UserWarning, match="not brought back.*steps"):
+        fit(counting(), BackupAndRestore(tmp_path))
+
+
+@keras.saving.register_keras_serializable()
+class Total(keras.metrics.Metric):
+    """Goes on from epoch to epoch."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.total = self.add_weight(shape=(), initializer="zeros")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds."""
+        self.total.assign_add(1.0)
+
+    def result(self) -> Any:
+        """The sum so far."""
+        return self.total
+
+    def reset_state(self) -> None:
+        """Does nothing."""
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 2])
+def test_a_metric_that_no_epoch_resets_goes_on(tmp_path: Path, save_freq: Any) -> None:
+    def counted() -> Any:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse", metrics=[Total(name="total")])
+        return model
+
+    expected = fit(counted()).history["total"]
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(counted(), BackupAndRestore(tmp_path, save_freq=save_freq), Stop(2))
+    assert fit(counted(), BackupAndRestore(tmp_path, save_freq=save_freq)).history["total"] == expected
+
+
 def test_a_loop_of_ones_own_is_refused(tmp_path: Path) -> None:
     callbacks = keras.callbacks.CallbackList([BackupAndRestore(tmp_path)], model=compiled(), epochs=1)
     with pytest.raises(tiedio.ModelError, match="fit only"):
