@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
+import threading
+import types
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tiedio
 from tiedio.callbacks import BackupAndRestore
@@ -190,6 +194,171 @@ def test_what_a_callback_has_noted_comes_back_and_what_cannot_is_told(tmp_path: 
         notes = run()
     assert notes.seen == [0, 1, 2, 3]
     assert notes.best[1] == {"epoch": 3}
+
+
+class Holds(keras.callbacks.Callback):
+    """Counts in what it has held from the beginning."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.held: Any = {
+            "deque": collections.deque(),
+            "object": types.SimpleNamespace(seen=[]),
+            "function": _closing([]),
+            "variable": keras.Variable(0.0),
+            "backend": tf.Variable(0.0),
+            "file": (threading.Lock(), []),
+        }[kind]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras."""
+        if self.kind in ("variable", "backend"):
+            self.held.assign_add(1.0)
+        elif self.kind == "function":
+            self.held(epoch)
+        elif self.kind == "object":
+            self.held.seen.append(epoch)
+        else:
+            (self.held if self.kind == "deque" else self.held[1]).append(epoch)
+
+
+def _closing(seen: list[int]) -> Any:
+    return lambda epoch, logs=None: seen.append(epoch)
+
+
+@pytest.mark.parametrize("kind", ["deque", "object", "function", "variable", "backend", "file"])
+def test_what_a_callback_changes_inside_of_what_it_holds_is_told(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(compiled(), BackupAndRestore(tmp_path), Holds(kind), Stop(2))
+    with pytest.warns(UserWarning, match=r"Holds.*\.held"):
+        fit(compiled(), BackupAndRestore(tmp_path), Holds(kind))
+
+
+def test_what_a_function_given_to_a_callback_of_keras_changes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(compiled(), BackupAndRestore(tmp_path), keras.callbacks.LambdaCallback(on_epoch_end=_closing([])), Stop(2))
+    with pytest.warns(UserWarning, match=r"LambdaCallback.*\.on_epoch_end"):
+        fit(compiled(), BackupAndRestore(tmp_path), keras.callbacks.LambdaCallback(on_epoch_end=_closing([])))
+
+
+def test_what_a_callback_holds_and_leaves_is_not_told(tmp_path: Path) -> None:
+    class Holder(keras.callbacks.Callback):
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.parts = (model, model.layers[0].kernel, threading.Lock(), lambda: model, collections.deque([1]))
+            self.data = tf.data.Dataset.range(3)
+
+    def run(*others: Any) -> None:
+        model = compiled()
+        early = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+        fit(model, BackupAndRestore(tmp_path), Holder(model), early, *others)
+
+    with pytest.raises(RuntimeError, match="crash"):
+        run(Stop(2))
+    run()  # a warning would be an error
+
+
+class Sets(keras.callbacks.Callback):
+    """Sets something of the model when the second epoch begins."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Called by Keras."""
+        if epoch != 1:
+            return
+        model = self.model
+        if self.what == "rate":
+            model.layers[1].rate = 0.9
+        elif self.what == "trainable":
+            model.layers[-1].trainable = False
+        elif self.what == "kernel":
+            model.layers[0].kernel.trainable = False
+        elif self.what == "activation":
+            model.layers[0].activation = keras.activations.relu
+        elif self.what == "clipnorm":
+            model.optimizer.clipnorm = 0.5
+        else:
+            model.compile(model.optimizer, "mae")
+            model.make_train_function()
+
+
+def _with_dropout() -> Any:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), keras.layers.Dropout(0.1)])
+    model.add(keras.layers.Dense(1))
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+@pytest.mark.parametrize("what", ["rate", "trainable", "kernel", "activation", "clipnorm", "compile"])
+def test_what_is_set_in_the_course_of_a_training_is_told(tmp_path: Path, what: str) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(_with_dropout(), BackupAndRestore(tmp_path), Sets(what), Stop(2))
+    with pytest.warns(UserWarning, match=f"not brought back.*{what}"):
+        fit(_with_dropout(), BackupAndRestore(tmp_path), Sets(what))
+
+
+def test_a_setting_that_the_script_sets_again_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(_with_dropout(), BackupAndRestore(tmp_path), Sets("rate"), Stop(2))
+    model = _with_dropout()
+    model.layers[1].rate = 0.9
+    fit(model, BackupAndRestore(tmp_path), Sets("rate"))  # a warning would be an error
+
+
+def test_a_count_that_a_step_keeps_beside_the_weights_is_told(tmp_path: Path) -> None:
+    class Counting(keras.Sequential):
+        steps = 0
+
+        def train_step(self, data: Any) -> Any:
+            self.steps += 1
+            return super().train_step(data)
+
+    def counting() -> Any:
+        model = Counting([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse", run_eagerly=True)
+        return model
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(counting(), BackupAndRestore(tmp_path), Stop(2))
+    with pytest.warns(UserWarning, match="not brought back.*steps"):
+        fit(counting(), BackupAndRestore(tmp_path))
+
+
+@keras.saving.register_keras_serializable()
+class Total(keras.metrics.Metric):
+    """Goes on from epoch to epoch."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.total = self.add_weight(shape=(), initializer="zeros")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds."""
+        self.total.assign_add(1.0)
+
+    def result(self) -> Any:
+        """The sum so far."""
+        return self.total
+
+    def reset_state(self) -> None:
+        """Does nothing."""
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 2])
+def test_a_metric_that_no_epoch_resets_goes_on(tmp_path: Path, save_freq: Any) -> None:
+    def counted() -> Any:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse", metrics=[Total(name="total")])
+        return model
+
+    expected = fit(counted()).history["total"]
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(counted(), BackupAndRestore(tmp_path, save_freq=save_freq), Stop(2))
+    assert fit(counted(), BackupAndRestore(tmp_path, save_freq=save_freq)).history["total"] == expected
 
 
 def test_a_loop_of_ones_own_is_refused(tmp_path: Path) -> None:

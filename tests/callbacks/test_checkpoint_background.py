@@ -268,6 +268,19 @@ def test_all_is_on_disk_when_fit_returns(tmp_path: Path, monkeypatch: pytest.Mon
     tiedio.verify(tmp_path / "model.safetensors")
 
 
+def test_a_relative_path_is_of_the_folder_that_was_current_at_the_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    gate = Gate(write_tensors)
+    monkeypatch.setattr(checkpoint, "write_tensors", gate.write)
+    monkeypatch.chdir(tmp_path / "here")
+    leave = Act(lambda _model, count: monkeypatch.chdir(tmp_path / ("there" if count == 4 else "here")))
+    fit(plain(), gate, ModelCheckpoint("{batch}.safetensors", save_freq=4, background=True), leave)
+    assert names(tmp_path) == ["here/4.safetensors"]
+
+
 def test_one_file_at_a_time_is_written_and_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, most = [0], [0]
 

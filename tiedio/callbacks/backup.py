@@ -11,7 +11,7 @@ from typing import Any, Literal
 import keras
 
 from tiedio import keras_api
-from tiedio.callbacks import backup_file, states
+from tiedio.callbacks import backup_file, settings, states
 from tiedio.callbacks.replaying import Front, Replay
 from tiedio.errors import BackendError, FormatError, MismatchError, ModelError, one_line
 
@@ -118,6 +118,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
         self._number = _finished.get(self._folder, 0)
         self._first: int | None = None
         self._before: dict[str, dict[str, str]] = {}
+        self._settings: dict[str, list[str]] = {}
         self._epoch, self._batch, self._since, self._seen = 0, 0, 0, 0
         self._passive = False
         self._front = Front(self._epoch_begins, self._epoch_replayed, self._train_ends)
@@ -199,6 +200,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
         if self._first is None:
             self._first = epoch
             self._before = states.noted(self._others)
+            self._settings = settings.settings_of(self.model)
             keras_api.start_at(self.model, None)  # or the next fit would begin here, too
             if self._backup is not None:
                 self._replay(epoch, self._backup.record)
@@ -215,7 +217,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
             raise self._mismatch("fit begins at another epoch", f"initial_epoch={record['first']}", epoch)
         self._first = record["first"]
         if epoch == record["epoch"] and record["batch"] is None:
-            self._restore({"python", "numpy", "keras"})
+            self._restore({"python", "numpy", "keras"}, metrics=False)  # they are not built, and begin anew
             self._listen()
             for one in (*self._others, self):
                 one.on_epoch_begin(epoch, {})
@@ -250,13 +252,13 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
         self._restore(unmoved)
         self._listen()
 
-    def _restore(self, generators: set[str]) -> None:
+    def _restore(self, generators: set[str], metrics: bool = True) -> None:
         assert self._backup is not None
         backup, self._backup = self._backup, None
         record = backup.record
         with closing(backup):
             backup.load_into(self.model)
-            if record["batch"] is not None:
+            if metrics:
                 states.set_metric_values(self.model, record["metrics"], str(backup.path))
         lost = states.restore(self._others, record["callbacks"])
         states.set_randomness(record["random"], generators)
@@ -270,6 +272,14 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
         if lost:
             warnings.warn(
                 f"What callbacks had noted could not be kept, as it is neither plain nor an array: {', '.join(lost)}",
+                stacklevel=2,
+            )
+        missing = settings.missing(record["settings"], settings.settings_of(self.model))
+        if missing:
+            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+            warnings.warn(
+                "What was set in the course of the training is not brought back, so it may end differently: "
+                f"{', '.join(missing[:8])}{more}. Set it before fit, or keep it in a variable of the model.",
                 stacklevel=2,
             )
 
@@ -300,8 +310,9 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
             "stop": bool(self.model.stop_training),
             "data": self._fit.facts(),
             "random": states.randomness(),
-            "metrics": [] if batch is None else states.metric_values(self.model),
+            "metrics": states.metric_values(self.model),
             "callbacks": states.changed(self._others, self._before),
+            "settings": settings.set_since(self._settings, settings.settings_of(self.model)),
         }
         if self.double_checkpoint and self._latest.exists():
             self._latest.replace(self._previous)
@@ -311,7 +322,7 @@ class BackupAndRestore(keras.callbacks.Callback):  # type: ignore[misc]
         """Called before all other callbacks: what they need to have noted is given back at the latest."""
         keras_api.start_at(self.model, None)
         if self._backup is not None:
-            self._restore({"python", "numpy", "keras"})
+            self._restore({"python", "numpy", "keras"}, metrics=False)
             self._listen()
             for one in (*self._others, self):
                 one.on_train_end(logs)

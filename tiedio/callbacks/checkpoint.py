@@ -191,7 +191,10 @@ class ModelCheckpoint(keras_api.MonitorCallback):  # type: ignore[misc]
                 keras_api.print_message(done)
             return
         self.wait()  # first: what the last one holds is to be gone before more is held
-        write = functools.partial(_write, path, [self._taker.take(as_roots(models))], self._kept, value)
+        # The folder that is current now: training may go on in another one.
+        write = functools.partial(
+            _write, os.path.abspath(path), [self._taker.take(as_roots(models))], self._kept, value
+        )
         self._writer.start(write)
         self._unsaid = done
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from tiedio import keras_api, values
+from tiedio.callbacks.contents import content_of
 from tiedio.callbacks.plain_values import NotPlain, describe
 from tiedio.errors import MismatchError, ModelError
 
@@ -89,7 +90,17 @@ def named(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 def noted(callbacks: Iterable[Any]) -> dict[str, dict[str, str]]:
     """A fingerprint of each attribute of callbacks, to see later what has changed."""
-    return {name: {key: fingerprint(value) for key, value in attributes_of(one)} for name, one in named(callbacks)}
+    return {name: {key: _noted(one, value) for key, value in attributes_of(one)} for name, one in named(callbacks)}
+
+
+def _noted(callback: Any, value: Any) -> str:
+    """The fingerprint; what is not plain may be held all along and change inside."""
+    told = fingerprint(value)
+    if not told.startswith(_OTHER):
+        return told
+    model = callback.model
+    lists = [] if model is None else [model.variables, getattr(model.optimizer, "variables", [])]
+    return f"{told} {content_of(value, {id(variable) for variables in lists for variable in variables})}"
 
 
 def fingerprint(value: Any) -> str:
@@ -123,11 +134,13 @@ def changed(callbacks: Iterable[Any], before: Mapping[str, Mapping[str, str]]) -
         kept: dict[str, Any] = {}
         lost: list[str] = []
         for key, value in attributes_of(one):
-            now = fingerprint(value)
-            if now == before.get(name, {}).get(key):
+            now, then = _noted(one, value), before.get(name, {}).get(key, "")
+            if now == then:
                 continue
             if now.startswith(_OTHER):
-                lost.append(key)
+                # Keras's own make what is missing again; but what they were given is the user's.
+                if not _is_of_keras(one) or isinstance(one, keras.callbacks.History) or then.startswith(_OTHER):
+                    lost.append(key)
             else:
                 kept[key] = value
         if isinstance(one, keras.callbacks.History) and lost:
@@ -166,9 +179,13 @@ def restore(callbacks: Iterable[Any], recorded: Mapping[str, Mapping[str, Any]])
             _put(one, key, value)
         if record["rows"] is not None:
             _write_rows(one, record["rows"])
-        elif not type(one).__module__.startswith("keras."):  # Keras's own make what is missing again
+        else:
             lost += [f"{name}.{key}" for key in record["lost"]]
     return lost
+
+
+def _is_of_keras(callback: Any) -> bool:
+    return type(callback).__module__.startswith("keras.")
 
 
 def _has_state(record: Mapping[str, Any]) -> bool:
