@@ -40,7 +40,7 @@ Examples:
 @click.argument("target", type=MODEL_FILE, metavar="[OUT]", required=False)
 @click.option("--all", "every", is_flag=True, help="Tie all candidates but the weak ones.")
 @click.option("--pairs", multiple=True, metavar="A=B", help="Tie these; repeat it, or separate pairs by commas.")
-@click.option("--min-size", type=click.IntRange(min=1), metavar="N", help="Elements that say something (16).")
+@click.option("--min-size", type=click.IntRange(min=1), metavar="N", help="Fewer equal elements are a weak sign (16).")
 @click.option("--drop-optimizer", is_flag=True, help="Leave the optimizer and its state out.")
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="For weights alone: config.json or a .keras file."
@@ -119,7 +119,7 @@ def show(source: Path, found: Sequence[LostTie]) -> None:
             console.print(Text("\n".join([mark + lines[0] + turned, *(f"     {line}" for line in lines[1:])])))
         shape = " x ".join(map(str, one.shape)) or "scalar"
         console.print(Text(f"     {one.dtype}, {shape}; saves {size_text(one.bytes_saved)}"))
-        console.print(Text(f"     {one.distinct:,} different values in {one.elements:,}"))
+        console.print(Text(f"     {one.distinct:,} different values among {one.elements:,}"))
         why = f": {one.reason}" if one.reason else ""
         console.print(Padding(Text(f"{one.strength}{why}"), (0, 0, 0, 5)))
         state = _STATES.get(one.optimizer, f"its state {one.optimizer}")

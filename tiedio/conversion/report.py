@@ -23,7 +23,7 @@ class Conversion:
         target: the file that was written.
         kind: what the source is.
         tensors: how many values it has.
-        ties: the ties that came over.
+        ties: the ties that came over; a `.keras` target does not carry all of them, as `notes` tells.
         optimizer: `"state"`, `"no state"` (it is built, or to be built, anew) or `"none"`.
         notes: what did not come over, or came over in another way.
         lost: weights that may have been tied, for `tiedio.repair`.
@@ -49,7 +49,10 @@ class Conversion:
             *_wrapped(f"{printable(self.source)} → {printable(self.target)}"),
             *_wrapped(f"{self.kind}: {self.tensors} values, {_count(self.ties, 'tie')}; optimizer: {self.optimizer}"),
         ]
-        lines += _listed("ties that came over:", [" = ".join(map(printable, tie.slots)) for tie in self.ties])
+        lines += _listed(
+            "ties of the model:" if self.target.endswith(".keras") else "ties that came over:",
+            [" = ".join(map(printable, tie.slots)) for tie in self.ties],
+        )
         lines += _listed("note:", list(map(printable, self.notes)))
         lines += _listed("may have been tied (tiedio repair):", [str(one) for one in self.lost])
         return "\n".join(lines)
