@@ -247,7 +247,7 @@ def test_there_is_one_object_for_each_source_and_view() -> None:
 
 def test_it_says_of_what_it_is_a_view() -> None:
     source = variable()
-    assert repr(view_of(source)) == f"<LiveView transpose([1, 0]) of {source!r}>"
+    assert repr(view_of(source)) == f"<LiveView transpose([1, 0]) of {source.path}, shape=(4, 3), dtype=float32>"
 
 
 def test_no_list_or_count_of_weights_has_it() -> None:

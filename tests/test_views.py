@@ -296,3 +296,10 @@ def test_a_view_is_made_of_integers(make: Callable[[Any], View], name: str, valu
     error = caught.value
     assert (error.path, error.expected, error.found) == (name, "integers", repr(value)[:60])
     assert error.remedy == f"pass a tuple of integers to tiedio.{name}"
+
+
+@pytest.mark.parametrize(
+    "view", [tiedio.transpose(), tiedio.transpose([1, 0]), tiedio.reshape((2, -1)), tiedio.slice((0, 1), (2, -1))]
+)
+def test_a_view_is_shown_as_the_call_that_makes_it(view: View) -> None:
+    assert eval(repr(view), {"tiedio": tiedio}) == view

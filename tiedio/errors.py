@@ -104,7 +104,7 @@ def one_line(error: BaseException) -> str:
     """The text of an error of someone else's, as part of a sentence of ours."""
     text = " ".join(str(error).split())
     # Keras wraps errors in errors; the cause comes last.
-    text = text.rpartition("Exception encountered: ")[2]
+    text = text.rpartition("Exception encountered: ")[2].partition(" Example: class ")[0]  # nor its lessons
     return text if len(text) <= 300 else text[:149] + " … " + text[-149:]
 
 

@@ -112,7 +112,7 @@ def metadata_of(header: Header, key: str, path: str) -> str:
             path=path,
             expected=f"metadata key {key!r}",
             found=short_list(sorted(metadata)) or "no metadata",
-            remedy="save the model with tiedio.save; other safetensors files hold tensors only",
+            remedy="save the model with tiedio.save; for tensors of other programs: tiedio.convert, with model=",
         )
     return metadata[key]
 

@@ -7,6 +7,7 @@ import os
 from tiedio.errors import NoSuchFileError, PathError
 
 SUFFIX = ".safetensors"
+_FOREIGN = (".weights.h5", ".keras", ".h5", ".hdf5")  # what tiedio.convert reads
 
 
 def checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
@@ -15,7 +16,10 @@ def checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
     Raises:
         PathError: if its name, its folder or an existing file forbids it.
     """
-    name = checked_suffix(path)
+    name = str(os.fspath(path))
+    if not name.endswith(SUFFIX):
+        other = f"; for {suffix} out of it: tiedio.convert" if (suffix := os.path.splitext(name)[1]) == ".keras" else ""
+        raise _wrong_suffix(name, f"save to {_renamed(name)!r}{other}")
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
         raise PathError(
@@ -23,7 +27,7 @@ def checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
             path=name,
             expected="an existing folder",
             found=folder,
-            remedy="create it first: os.makedirs(...)",
+            remedy=f"create it first: os.makedirs({folder!r})",
         )
     if not overwrite and os.path.lexists(name):
         raise PathError(
@@ -42,7 +46,12 @@ def checked_source(path: str | os.PathLike[str]) -> str:
     Raises:
         PathError: if its name is not one of ours; a `NoSuchFileError` if nothing is there.
     """
-    name = checked_suffix(path)
+    name = str(os.fspath(path))
+    if not name.endswith(SUFFIX):
+        remedy = "pass the path of a .safetensors file that tiedio wrote"
+        if name.endswith(_FOREIGN):
+            remedy = f"convert it first: tiedio.convert({name!r}, {_renamed(name)!r})"
+        raise _wrong_suffix(name, remedy)
     if not os.path.exists(name):
         raise NoSuchFileError(
             "there is no such file",
@@ -54,19 +63,17 @@ def checked_source(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def checked_suffix(path: str | os.PathLike[str]) -> str:
-    """The path as text, if its name ends as ours do.
+def _wrong_suffix(name: str, remedy: str) -> PathError:
+    return PathError(
+        "the file name has the wrong suffix",
+        path=name,
+        expected=f"a name that ends in {SUFFIX}",
+        found=os.path.splitext(name)[1] or "no suffix",
+        remedy=remedy,
+    )
 
-    Raises:
-        PathError: if it does not.
-    """
-    name = str(os.fspath(path))
-    if not name.endswith(SUFFIX):
-        raise PathError(
-            "the file name has the wrong suffix",
-            path=name,
-            expected=f"a name that ends in {SUFFIX}",
-            found=os.path.splitext(name)[1] or "no suffix",
-            remedy=f"save to 'model{SUFFIX}'",
-        )
-    return name
+
+def _renamed(name: str) -> str:
+    """The name with our suffix in the place of one of Keras's, or behind it."""
+    stem = next((name[: -len(suffix)] for suffix in _FOREIGN if name.endswith(suffix)), name)
+    return (stem if os.path.basename(stem) not in ("", ".", "..") else os.path.join(stem, "model")) + SUFFIX

@@ -132,8 +132,8 @@ def _untie(layer: Any, mine: Sequence[FoundSlot], weights: Sequence[str] | None,
             path=", ".join(alone) or layer.name,
             expected="a weight that a slot outside of the layer holds too",
             found="none in the models that are known",
-            remedy="see tiedio.find_ties(model); name weights= that the layer shares with itself; pass models= if the"
-            " model that ties it was not found",
+            remedy="pass a layer that tiedio.find_ties(model) lists; name the weight (weights=) if only places inside"
+            " of what was passed hold it; pass models= if the model that ties it was not found",
         )
     owners = scene.owners()
     copies: dict[Any, Any] = {}

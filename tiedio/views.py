@@ -41,6 +41,9 @@ class View:
     shape: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"tiedio.{self}"
+
     def __str__(self) -> str:
         if self.name == "slice":
             return f"slice({list(self.start)}, {list(self.shape)})"

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import tiedio
-from tiedio.callbacks import BackupAndRestore
+from tiedio.callbacks import BackupAndRestore, ModelCheckpoint
 from tiedio.callbacks.backup import LATEST, PREVIOUS
 from tiedio.callbacks.plain_values import NotPlain, describe, revive
 
@@ -392,3 +392,19 @@ def test_plain_values_come_back_as_they_were(value: Any) -> None:
     found = revive(plain.json, lambda n: np.frombuffer(plain.arrays[n].tobytes(), np.uint8))
     assert type(found) is type(value)
     assert repr(found) == repr(value)
+
+
+def test_nothing_is_warned_of_beside_a_checkpoint_and_an_early_stop_of_ones_own(tmp_path: Path, recwarn: Any) -> None:
+    class Patience(keras.callbacks.EarlyStopping):
+        """A class of the user's: how it compares is made again from its arguments."""
+
+    def run(*more: Any) -> Any:
+        model = compiled()
+        others = [ModelCheckpoint(tmp_path / "{epoch}.safetensors", keep=2), Patience("loss", patience=9)]
+        backup = BackupAndRestore(tmp_path / "backups")
+        return model.fit(X, Y, epochs=4, verbose=0, callbacks=[*others, backup, *more])
+
+    with pytest.raises(RuntimeError, match="crash"):
+        run(Stop(2))
+    assert run().epoch == [0, 1, 2, 3]
+    assert [str(one.message) for one in recwarn if "could not be kept" in str(one.message)] == []

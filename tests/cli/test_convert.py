@@ -27,8 +27,9 @@ def exit_code(*arguments: object) -> int:
 
 
 def test_convert_tells_what_came_over_and_what_did_not(
-    lost: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lost: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
     assert exit_code("convert", lost, tmp_path / "m.safetensors") == 0
     out = capsys.readouterr().out
     assert "optimizer: no" in out
@@ -108,3 +109,18 @@ def test_help_has_examples_and_exit_codes(command: str, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "Examples:" in out
     assert "Exit codes:" in out
+
+
+def test_a_pipe_gets_one_line_a_fact_without_spaces_at_its_end_and_the_next_step(
+    lost: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert exit_code("repair", lost) == module.NOTHING_CHOSEN
+    out, err = capsys.readouterr()
+    assert not [line for line in out.splitlines() if line != line.rstrip()]
+    assert f"to tie: tiedio repair {lost} OUT.safetensors --all (or --pairs A=B)" in err
+    assert exit_code("repair", lost, tmp_path / "m.safetensors", "--all") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "tied:"
+    assert lines[3].startswith("  near/kernel = wide/kernel: ")
+    assert lines[3].endswith("waiting")

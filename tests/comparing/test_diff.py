@@ -282,3 +282,11 @@ def test_a_weight_that_is_a_view_in_one_file_only_is_told_as_a_variable_of_the_o
         "variables: b/kernel: only in B (float32 3 x 3)",
         "ties: a/kernel = b/kernel as its transpose([1, 0]): only in A",
     ]
+
+
+def test_a_shape_that_a_format_of_keras_gave_back_as_a_list_is_no_difference(tmp_path: Path) -> None:
+    model = dense()
+    tiedio.save(model, tmp_path / "a.safetensors")
+    model.save(tmp_path / "b.keras")
+    tiedio.convert(tmp_path / "b.keras", tmp_path / "b.safetensors")
+    assert told(tiedio.diff(tmp_path / "a.safetensors", tmp_path / "b.safetensors")) == []

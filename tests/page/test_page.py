@@ -192,7 +192,7 @@ def test_the_table_is_sorted_by_a_click_on_its_heading(file: Path) -> None:
         names = first.all_text_contents()
         assert names == sorted(names)
         page.click("#manifest summary")
-        page.wait_for_function("document.querySelector('#manifest pre').textContent.length > 100")
+        page.locator("#manifest pre", has_text="format").wait_for()  # no function: the page's policy forbids `eval`
         assert json.loads(page.text_content("#manifest pre") or "")["format"] == tiedio.inspect(file).format
 
 
@@ -248,3 +248,12 @@ def test_a_file_of_many_tensors_stays_usable(tmp_path: Path) -> None:
         assert page.locator("#tensors tbody tr").count() == 200
         page.fill("#search", "w9999")
         page.wait_for_selector(".leaf.hit", state="attached")
+
+
+@needs_chromium
+def test_the_treemap_follows_its_box_also_where_the_window_stays(file: Path) -> None:
+    with opened(written(file)) as page:
+        page.evaluate("document.body.style.maxWidth = '400px'")
+        page.wait_for_timeout(300)
+        right = "Math.max(...[...document.querySelectorAll('.leaf')].map((leaf) => leaf.getBoundingClientRect().right))"
+        assert page.evaluate(right) == pytest.approx(page.evaluate("map.getBoundingClientRect().right"), abs=1)

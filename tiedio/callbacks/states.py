@@ -120,7 +120,11 @@ def attributes_of(callback: Any) -> list[tuple[str, Any]]:
     """The attributes of a callback that may be state of the training."""
     if isinstance(callback, _OWN_WAY):
         return []
-    return [(key, value) for key, value in vars(callback).items() if key not in _OF_KERAS]
+    return [
+        (key, value)
+        for key, value in vars(callback).items()
+        if key not in _OF_KERAS and not (key == "monitor_op" and callable(value))  # follows from `mode` and `monitor`
+    ]
 
 
 def changed(callbacks: Iterable[Any], before: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:

@@ -38,5 +38,9 @@ Examples:
   tiedio inspect model.safetensors
   tiedio diff before.safetensors after.safetensors
 """
-app = Commands(help=f"{PURPOSE}\n\n{EXAMPLES}", epilog=EXIT_CODES, no_args_is_help=True)
+app = Commands(
+    help=f"{PURPOSE}\n\n{EXAMPLES}",
+    epilog=f"{EXIT_CODES[:-1]}; 3 of diff and repair: see their help.",
+    no_args_is_help=True,
+)
 click.version_option(tiedio.__version__, message="%(version)s")(app)

@@ -11,6 +11,7 @@ import click
 
 import tiedio
 from tiedio.cli.options import AS_JSON, EXIT_CODES, MODEL_FILE, NO_LIMITS, limits
+from tiedio.terminal import plain_console
 
 EXAMPLES = """\b
 Examples:
@@ -66,4 +67,6 @@ def convert(
             optimizer=not drop_optimizer,
             limits=limits(no_limits),
         )
-    click.echo(json.dumps(asdict(report), indent=2) if as_json else str(report))
+    click.echo(
+        json.dumps(asdict(report), indent=2) if as_json else report.told(plain_console(fold_when_piped=False).width)
+    )

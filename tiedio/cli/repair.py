@@ -40,7 +40,7 @@ Examples:
 @click.argument("target", type=MODEL_FILE, metavar="[OUT]", required=False)
 @click.option("--all", "every", is_flag=True, help="Tie all candidates but the weak ones.")
 @click.option("--pairs", multiple=True, metavar="A=B", help="Tie these; repeat it, or separate pairs by commas.")
-@click.option("--min-size", type=click.IntRange(min=1), metavar="N", help="Elements that say something (16).")
+@click.option("--min-size", type=click.IntRange(min=1), metavar="N", help="Fewer equal elements are a weak sign (16).")
 @click.option("--drop-optimizer", is_flag=True, help="Leave the optimizer and its state out.")
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="For weights alone: config.json or a .keras file."
@@ -79,12 +79,15 @@ def repair(
             if not found:
                 return
             if as_json or target is None or not _is_terminal():
+                if not as_json:
+                    out = "OUT.safetensors" if target is None else printable(str(target))
+                    click.echo(f"to tie: tiedio repair {printable(str(source))} {out} --all (or --pairs A=B)", err=True)
                 context.exit(0 if as_json else NOTHING_CHOSEN)
             chosen = asked(found)
             if not chosen:
                 context.exit(NOTHING_CHOSEN)
         report = tiedio.repair(source, target, pairs=chosen, all=every, optimizer=not drop_optimizer, **given)
-    click.echo(str(report))
+    click.echo(report.told(plain_console(fold_when_piped=False).width))
 
 
 def as_data(one: LostTie) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def as_data(one: LostTie) -> dict[str, Any]:
 
 def show(source: Path, found: Sequence[LostTie]) -> None:
     """Prints candidates, numbered, in lines that fit a narrow terminal."""
-    console = plain_console()
+    console = plain_console(fold_when_piped=False)
     console.print(Text(printable(str(source)), style="bold"))
     if not found:
         console.print(Text("no weights look as if they had been tied"))
@@ -119,9 +122,9 @@ def show(source: Path, found: Sequence[LostTie]) -> None:
             console.print(Text("\n".join([mark + lines[0] + turned, *(f"     {line}" for line in lines[1:])])))
         shape = " x ".join(map(str, one.shape)) or "scalar"
         console.print(Text(f"     {one.dtype}, {shape}; saves {size_text(one.bytes_saved)}"))
-        console.print(Text(f"     {one.distinct:,} different values in {one.elements:,}"))
+        console.print(Text(f"     {one.distinct:,} different values among {one.elements:,}"))
         why = f": {one.reason}" if one.reason else ""
-        console.print(Padding(Text(f"{one.strength}{why}"), (0, 0, 0, 5)))
+        console.print(Padding(Text(f"{one.strength}{why}"), (0, 0, 0, 5), expand=False))
         state = _STATES.get(one.optimizer, f"its state {one.optimizer}")
         console.print(Text(f"     optimizer: {state}"))
     weak = sum(one.strength == "weak" for one in found)

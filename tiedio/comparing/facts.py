@@ -120,7 +120,8 @@ def _compare_entries(
     if labels[0] != labels[1] and not automatic:
         found.add("structure", path, "name", *map(shown, labels))
     facts: list[dict[str, Any]] = [
-        {key: item for key, item in entry.items() if key not in _DERIVED} for entry in entries
+        {key: _shapes(item) if key == "build_config" else item for key, item in entry.items() if key not in _DERIVED}
+        for entry in entries
     ]
     compare_keys("structure", path, facts[0], facts[1], names, found)
     configs = [_without_name(entry.get("config")) for entry in entries]
@@ -133,6 +134,13 @@ def _class_of(entry: Mapping[str, Any], record: Object) -> str:
         return record.class_name
     registered = told.get("registered_name")
     return str(registered) if registered else f"{told.get('module')}.{told.get('class_name')}"
+
+
+def _shapes(built: Any) -> Any:
+    """What a layer was built with: a shape is the same as a tuple and, as `.keras` has it, as a list."""
+    if not isinstance(built, dict):
+        return built
+    return {key: one["$tuple"] if isinstance(one, dict) and [*one] == ["$tuple"] else one for key, one in built.items()}
 
 
 def _without_name(config: Any) -> Any:

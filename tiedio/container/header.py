@@ -145,7 +145,7 @@ def open_file(shown: str) -> FileIO:
         raise NoSuchFileError(
             "no such file",
             path=shown,
-            expected="a safetensors file",
+            expected="a file",
             found="nothing",
             remedy="check the path",
         ) from error
@@ -326,7 +326,7 @@ def _header_length(first: bytes, file_size: int, path: str | None) -> int:
             "not a safetensors file",
             "a header of 2 to 100000000 bytes",
             found,
-            "pass a safetensors file",
+            "pass a safetensors file" if kind is None else "pass a safetensors file; tiedio convert makes one of it",
         )
     if length > file_size - LENGTH:
         what = "truncated inside its header, or not a safetensors file"

@@ -79,7 +79,7 @@ def convert(
         model.keras → model.safetensors
         a .keras file: 2 values, 0 ties; optimizer: none
     """
-    names = os.fsdecode(source), _checked_target(target, (".safetensors", ".keras"), overwrite)
+    names = os.fsdecode(source), _checked_target(target, (".safetensors", ".keras"), overwrite, source)
     wanted = _wanted(model, config, mapping, strict, optimizer, custom_objects, safe_mode, limits)
     found = opened(source, wanted)
     try:
@@ -158,7 +158,7 @@ def repair(
         >>> loaded.layers[1].kernel is loaded.layers[0].kernel, loaded.layers[1].bias is loaded.layers[0].bias
         (True, False)
     """
-    names = os.fsdecode(source), _checked_target(target, (".safetensors",), overwrite)
+    names = os.fsdecode(source), _checked_target(target, (".safetensors",), overwrite, source)
     chosen = [] if pairs is None else chosen_of([pairs] if isinstance(pairs, str) else pairs)
     if not chosen and not all:
         raise ModelError(
@@ -289,7 +289,7 @@ def _made(offered: list[LostTie], model: Any) -> tuple[LostTie, ...]:
     return tuple(found)
 
 
-def _checked_target(target: Path, suffixes: tuple[str, ...], overwrite: bool) -> str:
+def _checked_target(target: Path, suffixes: tuple[str, ...], overwrite: bool, source: Path) -> str:
     name = os.fsdecode(target)
     if not name.endswith(suffixes):
         raise PathError(
@@ -297,8 +297,9 @@ def _checked_target(target: Path, suffixes: tuple[str, ...], overwrite: bool) ->
             path=name,
             expected=f"a name that ends in {' or '.join(suffixes)}",
             found=os.path.splitext(name)[1] or "no suffix",
-            remedy=f"write to 'model{suffixes[0]}'",
+            remedy=f"write to {os.path.splitext(name)[0] + suffixes[0]!r}",
         )
+    suffix = os.path.splitext(name)[1]
     if not overwrite and os.path.lexists(name):
         raise PathError(
             "the file exists",
@@ -306,5 +307,13 @@ def _checked_target(target: Path, suffixes: tuple[str, ...], overwrite: bool) ->
             expected="no file at this path (overwrite=False)",
             found="a file",
             remedy="pass overwrite=True, or another path",
+        )
+    if os.path.exists(name) and os.path.exists(source) and os.path.samefile(source, name):
+        raise PathError(  # what does not come over would be gone
+            "the file to write is the one that is read",
+            path=name,
+            expected="another file",
+            found=os.fsdecode(source),
+            remedy=f"write to {os.path.splitext(name)[0] + '-new' + suffix!r}",
         )
     return name

@@ -10,7 +10,7 @@ from tiedio.conversion.candidates import LostTie
 from tiedio.manifest import Tie
 from tiedio.terminal import printable
 
-_WIDTH = 60
+_WIDTH = 60  # of `str`
 _SHOWN = 12
 
 
@@ -23,7 +23,7 @@ class Conversion:
         target: the file that was written.
         kind: what the source is.
         tensors: how many values it has.
-        ties: the ties that came over.
+        ties: the ties that came over; a `.keras` target does not carry all of them, as `notes` tells.
         optimizer: `"state"`, `"no state"` (it is built, or to be built, anew) or `"none"`.
         notes: what did not come over, or came over in another way.
         lost: weights that may have been tied, for `tiedio.repair`.
@@ -45,13 +45,23 @@ class Conversion:
     lost: tuple[LostTie, ...] = ()
 
     def __str__(self) -> str:
+        return self.told(_WIDTH)
+
+    def told(self, width: int) -> str:
+        """The text of `str`, folded to so many columns."""
         lines = [
-            *_wrapped(f"{printable(self.source)} → {printable(self.target)}"),
-            *_wrapped(f"{self.kind}: {self.tensors} values, {_count(self.ties, 'tie')}; optimizer: {self.optimizer}"),
+            *_wrapped(f"{printable(self.source)} → {printable(self.target)}", width),
+            *_wrapped(
+                f"{self.kind}: {self.tensors} values, {_count(self.ties, 'tie')}; optimizer: {self.optimizer}", width
+            ),
         ]
-        lines += _listed("ties that came over:", [" = ".join(map(printable, tie.slots)) for tie in self.ties])
-        lines += _listed("note:", list(map(printable, self.notes)))
-        lines += _listed("may have been tied (tiedio repair):", [str(one) for one in self.lost])
+        lines += _listed(
+            "ties of the model:" if self.target.endswith(".keras") else "ties that came over:",
+            [" = ".join(map(printable, tie.slots)) for tie in self.ties],
+            width,
+        )
+        lines += _listed("note:", list(map(printable, self.notes)), width)
+        lines += _listed("may have been tied (tiedio repair):", [str(one) for one in self.lost], width)
         return "\n".join(lines)
 
 
@@ -83,11 +93,15 @@ class Repair:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = _wrapped(f"{printable(self.source)} → {printable(self.target)}")
-        lines += _wrapped(f"{_count(self.tied, 'tie')} made; optimizer: {self.optimizer}")
-        lines += _listed("tied:", [str(one) for one in self.tied])
-        lines += _listed("not chosen:", [str(one) for one in self.left])
-        lines += _listed("note:", list(map(printable, self.notes)))
+        return self.told(_WIDTH)
+
+    def told(self, width: int) -> str:
+        """The text of `str`, folded to so many columns."""
+        lines = _wrapped(f"{printable(self.source)} → {printable(self.target)}", width)
+        lines += _wrapped(f"{_count(self.tied, 'tie')} made; optimizer: {self.optimizer}", width)
+        lines += _listed("tied:", [str(one) for one in self.tied], width)
+        lines += _listed("not chosen:", [str(one) for one in self.left], width)
+        lines += _listed("note:", list(map(printable, self.notes)), width)
         return "\n".join(lines)
 
 
@@ -96,12 +110,12 @@ def _count(things: Iterable[object], noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _listed(title: str, items: list[str]) -> list[str]:
+def _listed(title: str, items: list[str], width: int) -> list[str]:
     if not items:
         return []
     more = [f"  … and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
-    return [title, *(line for item in items[:_SHOWN] for line in _wrapped(item, "  ")), *more]
+    return [title, *(line for item in items[:_SHOWN] for line in _wrapped(item, width, "  ")), *more]
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "    ", break_on_hyphens=False)
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent + "    ", break_on_hyphens=False)

@@ -158,7 +158,7 @@ class LiveView(_BASE):  # type: ignore[misc]
         )
 
     def __repr__(self) -> str:
-        return f"<LiveView {self.view} of {self.source!r}>"
+        return f"<LiveView {self.view} of {self.source.path}, shape={tuple(self.shape)}, dtype={self.dtype}>"
 
     def __reduce__(self) -> Any:
         return live_view, (self.source, self.view)

@@ -296,12 +296,13 @@ by("manifest").addEventListener("toggle", () => {
   if (!pre.textContent) pre.textContent = JSON.stringify(read("manifest-data"), null, 2);
 });
 let resizing = 0, width = map.clientWidth;
-addEventListener("resize", () => {
+// Not only the window changes it: a scroll bar that comes with the lists does, too.
+new ResizeObserver(() => {
   if (map.clientWidth === width) return;
   width = map.clientWidth;
   clearTimeout(resizing);
   resizing = setTimeout(draw, 100);
-});
+}).observe(map);
 legend();
 draw();
 lists();

@@ -221,7 +221,8 @@ class Rebuilder:
                 path=self.paths[n] or "the model",
                 expected="a get_config method that returns the constructor's arguments",
                 found=entry.get("no_config"),
-                remedy=f"decorate {entry['class']['class_name']} with @tiedio.serializable, or write its get_config",
+                remedy=f"decorate {entry['class']['class_name']} with @tiedio.serializable, or write its"
+                " get_config; tiedio.save_weights needs neither",
             )
         mentioned = set(configs.references(entry["config"]))
         for other in sorted(mentioned):
