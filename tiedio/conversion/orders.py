@@ -18,7 +18,7 @@ def swapped(theirs: Sequence[str], mine: Sequence[str]) -> str:
     Example:
         >>> from tiedio.conversion.orders import swapped
         >>> swapped(["a", "b", "c"], ["a", "c", "b"])
-        'b → c → b'
+        'c → b → c'
         >>> swapped(["dense_1", "dense_2"], ["dense", "dense_1"])
         ''
     """
