@@ -328,6 +328,25 @@ def test_a_count_that_a_step_keeps_beside_the_weights_is_told(tmp_path: Path) ->
         fit(counting(), BackupAndRestore(tmp_path))
 
 
+def test_a_count_that_a_metric_keeps_beside_its_variables_is_told(tmp_path: Path) -> None:
+    class Counting(keras.metrics.Mean):
+        calls = 0
+
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            self.calls += 1
+            super().update_state(y_pred)
+
+    def counting() -> Any:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse", metrics=[Counting()], run_eagerly=True)
+        return model
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(counting(), BackupAndRestore(tmp_path), Stop(2))
+    with pytest.warns(UserWarning, match="not brought back.*calls"):
+        fit(counting(), BackupAndRestore(tmp_path))
+
+
 @keras.saving.register_keras_serializable()
 class Total(keras.metrics.Metric):
     """Goes on from epoch to epoch."""

@@ -30,7 +30,7 @@ def settings_of(model: Any) -> dict[str, list[str]]:
         _add(found, f"object {number}", one.path, one.value, plain.attributes_to_compare(one.value))
     for number, slot in enumerate(walk.slots):
         found[f"slot {number}"] = [str(slot.variable.trainable), slots.join(slot.path, "trainable")]
-    for number, metric in enumerate(model.metrics):
+    for number, metric in enumerate(_metrics_of(model)):
         path = slots.join("@metric", slots.escape(metric.name))
         _add(found, f"metric {number}", path, metric, plain.attributes_to_compare(metric))
     for number, optimizer in enumerate(_optimizers_of(model)):
@@ -59,6 +59,12 @@ def _told(value: Any) -> str | None:
         return describe(value).fingerprint()
     except NotPlain:
         return None
+
+
+def _metrics_of(model: Any) -> Iterator[Any]:
+    for metric in model.metrics:
+        yield metric
+        yield from getattr(metric, "metrics", ())  # Keras holds those of `compile` in one
 
 
 def _optimizers_of(model: Any) -> Iterator[Any]:
