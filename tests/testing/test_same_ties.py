@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import pytest
 
 import tiedio
-from tiedio.testing import assert_same_ties
+from tiedio.testing import assert_round_trip, assert_same_ties
 from tiedio.testing.zoo_base import floats, share, trained, untie
 
 layers = keras.layers
@@ -114,3 +115,14 @@ def test_a_model_that_is_not_built_is_told_so() -> None:
 def test_what_is_no_model_is_refused(wrong: Any) -> None:
     with pytest.raises(TypeError, match="b has to be a model, or a dict of models by name"):
         assert_same_ties(build(), wrong)
+
+
+def test_a_round_trip_warns_of_nothing_in_a_suite_where_a_warning_is_an_error() -> None:
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dropout(0.1), keras.layers.Dense(4)]
+    )
+    tiedio.tie(model.layers[2], model.layers[0])
+    model.compile("adam", "mse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # our own settings leave one out
+        assert_round_trip(model)

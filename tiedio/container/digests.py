@@ -175,7 +175,9 @@ def verified_header(file: FileIO, path: str, limits: Limits | None = None, progr
     digests = digests_of(header, path)
     if digests is None:
         found = short_list(sorted(header.metadata)) or "no metadata"
-        remedy = "save the model again: tiedio writes digests since file format 4, and other programs write none"
+        remedy = (
+            "load the model and save it again: tiedio writes digests since file format 4, and other programs write none"
+        )
         refuse(path, "holds no digests to verify its bytes with", f"metadata key {KEY!r}", found, remedy)
     place = _place_of_digits(raw)
     sound = place is not None and _digest_of_header(first, raw, place) == digests.header

@@ -141,7 +141,7 @@ def _check(
         tiedio.save(loaded, second_file, check=False)
         _assert_same_bytes(first_file, second_file, "saving the loaded model")
 
-    state = [(variable, np.array(variable)) for variable in itself.firsts("variable")]
+    state = [(variable, np.array(_numpy(variable))) for variable in itself.firsts("variable")]
     inputs = usable_inputs(model) if inputs is None else inputs
     if inputs is None:
         return loaded
@@ -319,7 +319,12 @@ def _config(thing: Any) -> Any:
 
 
 def _raw(value: Any) -> bytes:
-    return np.ascontiguousarray(keras.ops.convert_to_numpy(value)).tobytes()
+    return np.ascontiguousarray(_numpy(value)).tobytes()
+
+
+def _numpy(value: Any) -> Any:
+    """As Keras makes it, but without NumPy's warning that a variable's `__array__` takes no `copy`."""
+    return np.asarray(value) if isinstance(value, keras.Variable) else keras.ops.convert_to_numpy(value)
 
 
 def _whole(value: Any) -> tuple[str, tuple[int, ...], bytes]:
