@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tiedio
-from tiedio.testing import assert_round_trip
+from tiedio.testing import assert_round_trip, data, oracle
 from tiedio.testing.zoo_base import floats, share, trained
 
 if TYPE_CHECKING:
@@ -154,3 +154,22 @@ def test_a_layer_that_counts_its_draws_outside_training_too_is_no_fault(compiled
     (state,) = (v for v in model.variables if v.path.endswith("seed_generator_state"))
     assert_round_trip(model, folder=tmp_path)
     assert np.array_equal(state.value, [5, 0]), "and it is put back"
+
+
+def test_a_step_that_was_traced_for_other_batches_is_traced_anew_and_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    for rows in (5, 7):  # from the second on, for any number of rows: on several threads that rounds otherwise
+        model.train_on_batch(np.ones((rows, 3)), np.ones((rows, 1)))
+    before, begun = model.train_function, []
+
+    def step(one: Any, *given: Any) -> Any:
+        begun.append((one is model, one.train_function))
+        return data.step(one, *given)
+
+    monkeypatch.setattr(oracle, "step", step)
+    assert_round_trip(model, folder=tmp_path, second=False)
+    assert begun == [(True, None), (False, None)]
+    assert model.train_function is before

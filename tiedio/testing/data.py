@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +127,59 @@ def call(model: Any, inputs: Any, *, training: bool) -> Any:
         return {name: call(one, inputs[name], training=training) for name, one in sorted(model.items())}
     given = inputs if isinstance(inputs, Arguments) else Arguments((inputs,))
     return model(*given.args, **given.kwargs, training=training)
+
+
+def step(model: Any, inputs: Any, targets: Any) -> Any:
+    """Trains a model, or each of a dict of models that has targets, for one step.
+
+    Args:
+        model: a compiled model, or models by name.
+        inputs: one argument or `Arguments`; by name for a dict of models.
+        targets: what the losses take; by name for a dict of models.
+
+    Returns:
+        What `train_on_batch` returns; by name for a dict of models.
+
+    Raises:
+        ValueError: if a model is not compiled.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "linear", False, "zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> float(step(model, np.ones((1, 2)), np.ones((1, 1))))
+        1.0
+    """
+    if isinstance(model, dict):
+        return {name: step(model[name], inputs[name], target) for name, target in sorted(targets.items())}
+    if not model.compiled:
+        raise ValueError(f"{model.name}: compile the model, or pass training=False")
+    model.reset_metrics()  # the loss that is returned is a running mean
+    return model.train_on_batch(inputs.args if isinstance(inputs, Arguments) else inputs, targets)
+
+
+@contextmanager
+def traced_anew(model: Any) -> Iterator[None]:
+    """Lets a model, or a dict of models, trace its step anew, and gives back the step that it had.
+
+    A step that TensorFlow has traced for batches of another size rounds otherwise than one that is new.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> with traced_anew(model):
+        ...     print(model.train_function)
+        None
+    """
+    held = [(one, one.train_function) for one in (model.values() if isinstance(model, dict) else [model])]
+    try:
+        for one, _ in held:
+            one.train_function = None
+        yield
+    finally:
+        for one, function in held:
+            one.train_function = function
 
 
 def usable_inputs(model: Any) -> Any:

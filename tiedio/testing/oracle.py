@@ -13,6 +13,7 @@ import json
 import marshal
 import re
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from safetensors import safe_open
 
 import tiedio
-from tiedio.testing.data import Arguments, call, usable_inputs, usable_targets
+from tiedio.testing.data import call, step, traced_anew, usable_inputs, usable_targets
 from tiedio.testing.pairing import Pairing, lent, pair
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def _check(
         _assert_same_bytes(first_file, second_file, "saving the loaded model")
 
     state = [(variable, np.array(_numpy(variable))) for variable in itself.firsts("variable")]
-    inputs = usable_inputs(model) if inputs is None else inputs
+    made = inputs is None
+    inputs = usable_inputs(model) if made else inputs
     if inputs is None:
         return loaded
     if training and targets is None:
@@ -150,7 +152,8 @@ def _check(
     _put_back(state)  # a layer with dropout draws, and counts, also outside training
     _assert_same_results(model, copies, "outputs", lambda m: call(m, inputs, training=False))
     if training:
-        _assert_same_results(model, copies, "next step", lambda m: _step(m, inputs, targets))
+        with traced_anew(model) if made else nullcontext():
+            _assert_same_results(model, copies, "next step", lambda m: step(m, inputs, targets))
     else:
         _assert_same_results(model, copies, "outputs in training mode", lambda m: call(m, inputs, training=True))
     for who, copy in copies.items():
@@ -349,15 +352,6 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
 }
 # A variable that the step itself makes has a name from Keras's counter, which the first model has moved.
 _FLAGS_BUT_PATHS = {what: look for what, look in _FLAGS.items() if what != "path"}
-
-
-def _step(model: Any, inputs: Any, targets: Any) -> Any:
-    if isinstance(model, dict):
-        return {name: _step(model[name], inputs[name], target) for name, target in sorted(targets.items())}
-    if not model.compiled:
-        raise ValueError(f"{model.name}: compile the model, or pass training=False")
-    model.reset_metrics()  # the loss that is returned is a running mean
-    return model.train_on_batch(inputs.args if isinstance(inputs, Arguments) else inputs, targets)
 
 
 def _assert_same_results(model: Any, copies: dict[str, Any], part: str, run: Callable[[Any], Any]) -> None:
