@@ -66,6 +66,9 @@ class ModelCheckpoint(keras_api.MonitorCallback):  # type: ignore[misc]
         ['02.safetensors', '03.safetensors']
     """
 
+    # For `BackupAndRestore`: which files are ours stands on disk, and the rest is made anew.
+    BRINGS_BACK = ("_kept", "_taker", "_writer")
+
     def __init__(
         self,
         filepath: str | os.PathLike[str],

@@ -120,10 +120,12 @@ def attributes_of(callback: Any) -> list[tuple[str, Any]]:
     """The attributes of a callback that may be state of the training."""
     if isinstance(callback, _OWN_WAY):
         return []
+    own = getattr(type(callback), "BRINGS_BACK", ())
     return [
         (key, value)
         for key, value in vars(callback).items()
-        if key not in _OF_KERAS and not (key == "monitor_op" and callable(value))  # follows from `mode` and `monitor`
+        if key not in (*_OF_KERAS, *own)
+        and not (key == "monitor_op" and callable(value))  # follows from `mode` and `monitor`
     ]
 
 
