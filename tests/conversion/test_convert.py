@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -339,3 +341,15 @@ def test_a_target_that_exists_stays_where_that_is_asked(tmp_path: Path) -> None:
     with pytest.raises(tiedio.PathError, match="exists"):
         tiedio.convert(path, tmp_path / "m.safetensors", overwrite=False)
     assert (tmp_path / "m.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "call", [tiedio.convert, functools.partial(tiedio.repair, all=True)], ids=["convert", "repair"]
+)
+def test_what_is_written_is_told_as_it_grows(call: Any, tmp_path: Path) -> None:
+    two_convolutions().save(tmp_path / "a.keras")
+    told: list[tuple[int, int]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a conversion tells that state did not come over
+        call(tmp_path / "a.keras", tmp_path / "a.safetensors", progress=lambda *one: told.append(one))
+    assert told[-1][0] == told[-1][1] > 0

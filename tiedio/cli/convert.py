@@ -66,6 +66,7 @@ def convert(
             strict=not partial,
             optimizer=not drop_optimizer,
             limits=limits(no_limits),
+            progress=True,
         )
     click.echo(
         json.dumps(asdict(report), indent=2) if as_json else report.told(plain_console(fold_when_piped=False).width)

@@ -86,7 +86,9 @@ def repair(
             chosen = asked(found)
             if not chosen:
                 context.exit(NOTHING_CHOSEN)
-        report = tiedio.repair(source, target, pairs=chosen, all=every, optimizer=not drop_optimizer, **given)
+        report = tiedio.repair(
+            source, target, pairs=chosen, all=every, optimizer=not drop_optimizer, progress=True, **given
+        )
     click.echo(report.told(plain_console(fold_when_piped=False).width))
 
 

@@ -35,5 +35,5 @@ def report(file: Path, output: Path | None, verify: bool, no_limits: bool) -> No
     from tiedio.page import write_page
 
     target = output if output is not None else Path(file.name).with_suffix(".html")
-    write_page(file, target, verify=verify, limits=limits(no_limits))
+    write_page(file, target, verify=verify, limits=limits(no_limits), progress=True)
     click.echo(f"{printable(str(target))}: written")

@@ -15,6 +15,7 @@ from tiedio.conversion.mending import Order, bring_back_state, chosen_of, tie_pa
 from tiedio.conversion.report import Conversion, Repair
 from tiedio.errors import ModelError, PathError
 from tiedio.limits import Limits
+from tiedio.progress import Progress
 
 __all__ = ["Conversion", "LostTie", "Repair", "convert", "find_lost_ties", "repair"]
 
@@ -34,6 +35,7 @@ def convert(
     safe_mode: bool = True,
     limits: Limits | None = None,
     overwrite: bool = True,
+    progress: Progress = False,
 ) -> Conversion:
     """Converts a model file: `.keras`, `.weights.h5`, `.h5` or `.safetensors` in, `.safetensors` or `.keras` out.
 
@@ -56,6 +58,8 @@ def convert(
         safe_mode: whether Python code in the file (lambdas) is refused, and what would read other files.
         limits: what the file may ask for; default: what fits its size.
         overwrite: whether an existing target is replaced.
+        progress: `True` for a bar in the terminal while a `.safetensors` file is written, if that takes more than a
+            second; or a function, as in `tiedio.save`.
 
     Returns:
         The report; `print` shows it.
@@ -91,7 +95,7 @@ def convert(
             gone = write_keras(found.model, names[1], wanted, overwrite=overwrite)
             notes += [f".keras does not carry {one}" for one in gone]
         else:
-            api.save(found.model, names[1], optimizer=optimizer, overwrite=overwrite)
+            api.save(found.model, names[1], optimizer=optimizer, overwrite=overwrite, progress=progress)
     finally:
         found.close()
     for note in notes:
@@ -114,6 +118,7 @@ def repair(
     safe_mode: bool = True,
     limits: Limits | None = None,
     overwrite: bool = True,
+    progress: Progress = False,
 ) -> Repair:
     """Ties again what a format lost: weights that agree bit for bit, those that are chosen and no others.
 
@@ -134,6 +139,7 @@ def repair(
         safe_mode: as for `tiedio.convert`.
         limits: as for `tiedio.convert`.
         overwrite: whether an existing target is replaced.
+        progress: as for `tiedio.convert`.
 
     Returns:
         The report; `print` shows it.
@@ -184,7 +190,7 @@ def repair(
         order = None if found.pending is None else Order(found.model)
         mended = tie_pairs(found.model, picked, check_state=found.pending is None)
         state = bring_back_state(found, order)
-        api.save(found.model, names[1], optimizer=optimizer, overwrite=overwrite)
+        api.save(found.model, names[1], optimizer=optimizer, overwrite=overwrite, progress=progress)
         left, made = _left(offered, found.model), _made([*offered, *mended.tied], found.model)
     finally:
         found.close()

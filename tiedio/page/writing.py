@@ -18,6 +18,7 @@ from tiedio.errors import PathError
 from tiedio.inspection import MANIFEST_KEY, manifest_of, metadata_of
 from tiedio.limits import Limits
 from tiedio.page.data import data_of
+from tiedio.progress import Progress, observed
 from tiedio.texts import printable, size_text
 
 SUFFIXES = (".html", ".htm")
@@ -30,6 +31,7 @@ def write_page(
     *,
     verify: bool = False,
     limits: Limits | None = None,
+    progress: Progress = False,
 ) -> None:
     """Writes a page about a file, whole or not at all.
 
@@ -38,6 +40,7 @@ def write_page(
         to_file: the page; its name ends in `.html`.
         verify: whether every byte of the file is compared with its digests first.
         limits: what the file may ask for; the default grows with its size.
+        progress: as for `tiedio.verify`.
 
     Raises:
         PathError: if the name of the page ends otherwise, or nothing can be written there.
@@ -58,7 +61,7 @@ def write_page(
             found=repr(suffix) if suffix else "a name without a suffix",
             remedy="rename it: report.html, say",
         )
-    text = page_of(path, verify=verify, limits=limits).encode()
+    text = page_of(path, verify=verify, limits=limits, progress=progress).encode()
 
     def write(file: Any) -> None:
         file.write(text)
@@ -66,21 +69,24 @@ def write_page(
     replace_file(to_file, write)
 
 
-def page_of(path: str | os.PathLike[str], *, verify: bool = False, limits: Limits | None = None) -> str:
+def page_of(
+    path: str | os.PathLike[str], *, verify: bool = False, limits: Limits | None = None, progress: Progress = False
+) -> str:
     """The text of a page about a file: it needs no network, and no other file.
 
     Args:
         path: a file that tiedio wrote.
         verify: whether every byte of the file is compared with its digests first.
         limits: what the file may ask for; the default grows with its size.
+        progress: as for `tiedio.verify`.
 
     Raises:
         NoSuchFileError, FormatError, LimitError, DamagedError: as `tiedio.inspect` and `tiedio.verify`.
     """
     name = os.fsdecode(path)
     if verify:
-        with open_file(name) as file:
-            header = digests.verified_header(file, name, limits)
+        with observed(progress, f"verifying {PurePath(name).name}") as observer, open_file(name) as file:
+            header = digests.verified_header(file, name, limits, observer)
     else:
         header = read_header(name, limits)
     manifest = manifest_of(header, name)
