@@ -172,7 +172,9 @@ def test_a_reader_that_has_read_enough_ends_it_without_a_word(files: tuple[Path,
 
 def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     code = (
-        "import sys, time, tiedio.inspection\n"
+        "import signal, sys, time, tiedio.inspection\n"
+        # A shell has commands in the background ignore it, and what they start as well.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*args, **options):\n    print('begun', flush=True)\n    time.sleep(60)\n"
         "tiedio.inspection.inspect = slow\n"
         "from tiedio.cli import main\n"
