@@ -17,6 +17,7 @@ import safetensors.numpy
 
 import tiedio
 from tests.conversion_models import X, Y, saved, state, step, two_convolutions
+from tiedio.conversion.opening import Source
 
 
 def plain(compiled: bool = True) -> Any:
@@ -353,3 +354,17 @@ def test_what_is_written_is_told_as_it_grows(call: Any, tmp_path: Path) -> None:
         warnings.simplefilter("ignore", UserWarning)  # a conversion tells that state did not come over
         call(tmp_path / "a.keras", tmp_path / "a.safetensors", progress=lambda *one: told.append(one))
     assert told[-1][0] == told[-1][1] > 0
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_is_read_is_told_up_to_all_of_it(suffix: str, tmp_path: Path) -> None:
+    plain().save(tmp_path / f"a{suffix}")
+    told: list[tuple[int, int]] = []
+    with Source(tmp_path / f"a{suffix}", lambda *one: told.append(one)) as source:
+        whole = source.window().read()
+        source.tell_no_more()
+        so_far = list(told)
+        source.window().read()
+    assert whole == (tmp_path / f"a{suffix}").read_bytes()
+    assert told == so_far
+    assert told[-1] == (len(whole), len(whole))

@@ -58,8 +58,8 @@ def convert(
         safe_mode: whether Python code in the file (lambdas) is refused, and what would read other files.
         limits: what the file may ask for; default: what fits its size.
         overwrite: whether an existing target is replaced.
-        progress: `True` for a bar in the terminal while a `.safetensors` file is written, if that takes more than a
-            second; or a function, as in `tiedio.save`.
+        progress: `True` for bars in the terminal, while the source is read and a `.safetensors` file is written, if
+            that takes more than a second; or a function, as in `tiedio.save`, which is told of what is written.
 
     Returns:
         The report; `print` shows it.
@@ -84,7 +84,7 @@ def convert(
         a .keras file: 2 values, 0 ties; optimizer: none
     """
     names = os.fsdecode(source), _checked_target(target, (".safetensors", ".keras"), overwrite, source)
-    wanted = _wanted(model, config, mapping, strict, optimizer, custom_objects, safe_mode, limits)
+    wanted = _wanted(model, config, mapping, strict, optimizer, custom_objects, safe_mode, limits, progress)
     found = opened(source, wanted)
     try:
         lost = tuple(candidates(found.model, waiting=found.pending is not None))
@@ -174,7 +174,8 @@ def repair(
             found="neither",
             remedy="look at tiedio.find_lost_ties(source) first",
         )
-    found = opened(source, _wanted(model, config, None, True, optimizer, custom_objects, safe_mode, limits))
+    wanted = _wanted(model, config, None, True, optimizer, custom_objects, safe_mode, limits, progress)
+    found = opened(source, wanted)
     try:
         offered = candidates(found.model, min_size=min_size, waiting=found.pending is not None)
         taken = [one for one in offered if all and one.strength != "weak"]
@@ -266,8 +267,12 @@ def _wanted(
     custom_objects: Mapping[str, Any] | None,
     safe_mode: bool,
     limits: Limits | None,
+    progress: Progress = False,
 ) -> Wanted:
-    return Wanted(model, config, dict(mapping or {}), optimizer, dict(custom_objects or {}), safe_mode, limits, strict)
+    # A function of the caller's may raise, and what is raised while HDF5 reads comes out as another error.
+    bar = progress is True
+    customs = dict(custom_objects or {})
+    return Wanted(model, config, dict(mapping or {}), optimizer, customs, safe_mode, limits, strict, bar)
 
 
 def _state_of(found: Opened) -> str:

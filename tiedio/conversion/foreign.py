@@ -19,6 +19,7 @@ from tiedio.conversion.state import State
 from tiedio.conversion.tensors import Target, fill_from
 from tiedio.errors import ModelError, PathError
 from tiedio.limits import Limits
+from tiedio.progress import observed
 
 Mapped = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ class Wanted:
     safe_mode: bool = True
     limits: Limits | None = None
     strict: bool = True
+    bar: bool = False
 
 
 @dataclass(slots=True)
@@ -77,8 +79,10 @@ def opened(path: str | os.PathLike[str], wanted: Wanted) -> Opened:
             return _ours(name, wanted)
         return _plain(name, wanted)
     with ExitStack() as stack:
-        source = stack.enter_context(Source(name))
-        result = _keras(source, wanted, stack) if kind == "keras" else _hdf5(source, wanted, stack)
+        with observed(wanted.bar, f"reading {os.path.basename(name)}") as observer:
+            source = stack.enter_context(Source(name, observer))
+            result = _keras(source, wanted, stack) if kind == "keras" else _hdf5(source, wanted, stack)
+        source.tell_no_more()
         source.require_unchanged()
         result._open = stack.pop_all()
     return result
@@ -124,6 +128,7 @@ def _ours(name: str, wanted: Wanted) -> Opened:
         safe_mode=wanted.safe_mode,
         mmap=False,
         limits=wanted.limits,
+        progress=wanted.bar,
     )
     return Opened(model, "a file of tiedio", len(inspection.inspect(name, limits=wanted.limits).tensors))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from tiedio.container.header import changed, open_file
+from tiedio.container.observing import Counter, Observer
 from tiedio.errors import FormatError, PathError
 
 KINDS = {".keras": "keras", ".h5": "hdf5", ".hdf5": "hdf5", ".safetensors": "safetensors"}
@@ -18,9 +20,10 @@ _TOLD = {"keras": "a zip archive, as .keras files are", "hdf5": "an HDF5 file", 
 class Window(io.RawIOBase):
     """A part of an open file, as a file of its own; it never moves the position of the other."""
 
-    def __init__(self, descriptor: int, start: int, length: int) -> None:
+    def __init__(self, descriptor: int, start: int, length: int, tell: Callable[[int], None]) -> None:
         super().__init__()
         self._descriptor, self._start, self._length, self._position = descriptor, start, length, 0
+        self._tell = tell
 
     def readable(self) -> bool:
         """It can be read."""
@@ -51,6 +54,7 @@ class Window(io.RawIOBase):
                 break
             done += count
         self._position += done
+        self._tell(done)
         return done
 
 
@@ -59,6 +63,7 @@ class Source:
 
     Args:
         path: the file; its name says the format, and its first bytes have to agree.
+        progress: called with the bytes that were read, and all. It must not raise: HDF5 would make another error of it.
 
     Raises:
         PathError: if the name has another ending; nothing was opened then.
@@ -66,13 +71,14 @@ class Source:
         FormatError: if its first bytes are of another format than its name says.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], progress: Observer | None = None) -> None:
         self.path = os.fsdecode(path)
         self.kind = kind_of(self.path)
         self._file = open_file(self.path)
         try:
             status = os.fstat(self._file.fileno())
             self.size, self._stamp = status.st_size, (status.st_size, status.st_mtime_ns)
+            self._counter = None if progress is None else Counter(progress, self.size)
             start = os.pread(self._file.fileno(), 8, 0)
             found = next((kind for begin, kind in _STARTS.items() if start.startswith(begin)), "safetensors")
             if found != self.kind:
@@ -91,7 +97,15 @@ class Source:
         """A part of the file, by default all of it; what is outside of it is empty."""
         if not 0 <= start <= self.size:
             start, length = self.size, 0
-        return Window(self._file.fileno(), start, self.size - start if length is None else length)
+        return Window(self._file.fileno(), start, self.size - start if length is None else length, self._tell)
+
+    def _tell(self, count: int) -> None:
+        if self._counter is not None:
+            self._counter.add(count)
+
+    def tell_no_more(self) -> None:
+        """What is read from here on is told to nobody."""
+        self._counter = None
 
     def require_unchanged(self) -> None:
         """Raises `FormatError` if somebody wrote to the file since it was opened."""
