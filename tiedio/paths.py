@@ -29,6 +29,12 @@ def checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
             found=folder,
             remedy=f"create it first: os.makedirs({folder!r})",
         )
+    require_free(name, overwrite)
+    return name
+
+
+def require_free(name: str, overwrite: bool) -> None:
+    """Raises `PathError` if there is a file that is not to be replaced."""
     if not overwrite and os.path.lexists(name):
         raise PathError(
             "the file exists",
@@ -37,7 +43,6 @@ def checked_target(path: str | os.PathLike[str], overwrite: bool) -> str:
             expected="no file at this path (overwrite=False)",
             found="a file",
         )
-    return name
 
 
 def checked_source(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.text import Text
 
 import tiedio
 from tiedio.cli.options import AS_JSON, EXIT_CODES, FILE, NO_LIMITS, limits
+from tiedio.picture.scene import bytes_of
 from tiedio.terminal import fold_path, plain_console, plain_table, printable, size_text
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def summarize(manifest: Manifest) -> dict[str, Any]:
             "name": tensor.name,
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),
-            "bytes": _bytes(tensor.dtype, tensor.shape),
+            "bytes": bytes_of(tensor.dtype, tensor.shape),
             "trainable": flags.get(tensor.name),
         }
         for tensor in manifest.tensors
@@ -122,13 +122,7 @@ def _saved(tie: Tie) -> int:
     """What the other slots would take: a view of a part would take that part."""
     views = tie.views or (None,) * len(tie.slots)
     shapes = (tie.shape if view is None else view.result_shape(tie.shape) for view in views[1:])
-    return sum(_bytes(tie.dtype, shape) for shape in shapes)
-
-
-def _bytes(dtype: str, shape: Sequence[int]) -> int:
-    """Return the size of a tensor in bytes; the dtype's name says how many bits an item takes."""
-    bits = re.search(r"\d+", dtype)
-    return math.prod(shape) * (1 if bits is None else max(1, int(bits[0]) // 8))
+    return sum(bytes_of(tie.dtype, shape) for shape in shapes)
 
 
 def _print_summary(console: Console, file: Path, found: dict[str, Any], depth: int | None, most: int | None) -> None:

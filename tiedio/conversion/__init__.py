@@ -15,6 +15,7 @@ from tiedio.conversion.mending import Order, bring_back_state, chosen_of, tie_pa
 from tiedio.conversion.report import Conversion, Repair
 from tiedio.errors import ModelError, PathError
 from tiedio.limits import Limits
+from tiedio.paths import require_free
 from tiedio.progress import Progress
 
 __all__ = ["Conversion", "LostTie", "Repair", "convert", "find_lost_ties", "repair"]
@@ -311,14 +312,7 @@ def _checked_target(target: Path, suffixes: tuple[str, ...], overwrite: bool, so
             remedy=f"write to {os.path.splitext(name)[0] + suffixes[0]!r}",
         )
     suffix = os.path.splitext(name)[1]
-    if not overwrite and os.path.lexists(name):
-        raise PathError(
-            "the file exists",
-            path=name,
-            expected="no file at this path (overwrite=False)",
-            found="a file",
-            remedy="pass overwrite=True, or another path",
-        )
+    require_free(name, overwrite)
     if os.path.exists(name) and os.path.exists(source) and os.path.samefile(source, name):
         raise PathError(  # what does not come over would be gone
             "the file to write is the one that is read",
